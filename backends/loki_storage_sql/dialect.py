@@ -1,0 +1,111 @@
+"""What differs from one relational database to another, as one class per database.
+
+Everything else in this package asks a ``Dialect``. To serve another database, subclass it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+from loki_storage.errors import StorageError
+from loki_storage.values import Domain
+
+__all__ = ["Clause", "Column", "Dialect", "Narrowing"]
+
+Column = sa.ColumnElement[Any]
+Clause = sa.ColumnElement[bool]
+
+
+@attrs.frozen
+class Narrowing:
+    """A condition in SQL; where it should be false it may be NULL.
+
+    ``exact=False``: it lets some rows more through, which ``matching.py`` judges again.
+    """
+
+    clause: Clause
+    exact: bool = True
+
+
+class Dialect(ABC):
+    """One database's values, expressions and errors."""
+
+    name: str
+    """Under which ``schema_for`` knows the layout."""
+    sqlalchemy: sa.Dialect
+    """Compiles the statements; its parameters are positional."""
+    driver_errors: tuple[type[Exception], ...]
+    """What the driver raises; translated at the backend's edge."""
+    nulls_first: bool
+    """Whether an ascending order has NULLs first here (and a descending one last)."""
+
+    # Values. NULL is never passed in. None for a function: the driver takes or gives them as is.
+
+    @abstractmethod
+    def encoder(self, domain: Domain) -> Callable[[Any], Any] | None:
+        """Turns a record's value into what the driver binds."""
+
+    @abstractmethod
+    def decoder(self, domain: Domain) -> Callable[[Any], Any] | None:
+        """Turns a stored value back; words and JSON text are the codec's own work."""
+
+    @abstractmethod
+    def list_encoder(self, domain: Domain) -> Callable[[Sequence[Any]], Any]:
+        """Turns encoded values into the one parameter that ``among`` takes."""
+
+    @abstractmethod
+    def encode_path(self, path: Sequence[str | int]) -> Any:
+        """The parameter that ``json_test`` takes for a path."""
+
+    @abstractmethod
+    def decode_day(self, stored: Any) -> date:
+        """The day that ``day`` gave."""
+
+    # Expressions.
+
+    @abstractmethod
+    def among(self, column: Column, values: Column, domain: Domain) -> Clause:
+        """``column`` is one of the values of a ``list_encoder`` parameter."""
+
+    @abstractmethod
+    def contains(self, column: Column, text: Column) -> Clause:
+        """Literal, case-sensitive; the empty text is in every text."""
+
+    @abstractmethod
+    def folded_test(self, op: str, column: Column, text: Column) -> Narrowing:
+        """A text test on the casefolded column; ``text`` is folded already."""
+
+    @abstractmethod
+    def json_test(self, column: Column, path: Column, value: Column | None) -> Narrowing:
+        """The canonical text at a path is ``value``; None: it is missing or null."""
+
+    @abstractmethod
+    def day(self, column: Column) -> Column:
+        """The UTC day of a time, in the order of time."""
+
+    @abstractmethod
+    def integer_sum(self, column: Column) -> tuple[Sequence[Column], Callable[..., int]]:
+        """Columns, and what makes an exact sum of integers of their values."""
+
+    def text_test(self, op: str, column: Column, text: Column) -> Clause:
+        """Literal, case-sensitive ``contains``, ``starts_with`` or ``ends_with``."""
+        length = sa.func.length(text)
+        if op == "contains":
+            return self.contains(column, text)
+        if op == "starts_with":
+            return sa.func.substr(column, 1, length) == text
+        return sa.func.substr(column, sa.func.length(column) - length + 1) == text
+
+    # Errors.
+
+    @abstractmethod
+    def is_conflict(self, error: Exception) -> bool:
+        """Whether a driver's error tells of a unique key or a reference that does not hold."""
+
+    @abstractmethod
+    def translate(self, error: Exception) -> StorageError:
+        """The error of ours that a driver's error means, by its code; never with a value."""

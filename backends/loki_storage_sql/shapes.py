@@ -1,0 +1,180 @@
+"""Splits a query into its shape, which decides the SQL text, and its values, which are bound.
+
+Two queries of one shape share a compiled statement. A shape is made of plain tuples and names a
+value by its *slot*: the value's place in the list of values. ``Not`` is gone from a shape: it is
+pushed down to the leaves, where its meaning in two-valued logic (QRY-5) is known.
+
+Nodes: ``("all", parts)``, ``("any", parts)``, and the leaves, each with ``wanted`` (False: the
+complement): ``("null", field, wanted)``, ``("compare", field, op, or_null, slot)``,
+``("among", field, wanted, or_null, slot)``, ``("text", field, op, folded, wanted, slot)``,
+``("json", field, wanted, path slot, value slot or None)``, ``("in", field, wanted, matching,
+its_field)``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+
+from loki_storage.models import Kind
+from loki_storage.query import (
+    And,
+    Compare,
+    Condition,
+    In,
+    InQuery,
+    IsNull,
+    JsonEquals,
+    Not,
+    Or,
+    Query,
+    Text,
+)
+from loki_storage.values import Domain, Word
+from loki_storage_sql.dialect import Dialect
+
+__all__ = ["Key", "Matching", "Node", "Shaper", "Window"]
+
+Node = tuple[Any, ...]
+_LARGEST = 2**63 - 1
+"""More rows than any table has: a limit beyond it is none, and would not fit a parameter."""
+
+
+class Key(NamedTuple):
+    """One key of a total order; ``after``: what the cursor has there."""
+
+    field: str
+    descending: bool
+    after: int | None
+    """The slot of the cursor's value; None: NULL, or no cursor."""
+
+
+class Matching(NamedTuple):
+    """Which rows match: what ``count``, ``exists`` and ``aggregate`` look at."""
+
+    kind: Kind
+    tenant: int | None
+    """The tenant's slot; None: all tenants."""
+    where: Node
+
+
+class Window(NamedTuple):
+    """In which order, and which part of them."""
+
+    keys: tuple[Key, ...]
+    after: bool
+    limit: int | None
+    offset: int | None
+
+
+_COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+
+
+@attrs.frozen
+class Shaper:
+    """Takes one query apart; ``values`` fills on the way."""
+
+    dialect: Dialect
+    values: list[Any] = attrs.field(factory=list, init=False)
+
+    def matching(self, query: Query) -> Matching:
+        tenant = None if query.tenant is None else self._slot(query.tenant)
+        return Matching(query.kind, tenant, self._node(query.kind, query.where, wanted=True))
+
+    def window(self, query: Query) -> Window:
+        return Window(
+            self._keys(query),
+            query.after is not None,
+            None if query.limit is None else self._slot(min(query.limit, _LARGEST)),
+            self._slot(min(query.offset, _LARGEST)) if query.offset else None,
+        )
+
+    def _keys(self, query: Query) -> tuple[Key, ...]:
+        orders = query.total_order
+        after = (None,) * len(orders) if query.after is None else query.after
+        return tuple(
+            Key(order.field, order.descending, self._ranked_slot(query.kind, order.field, value))
+            for order, value in zip(orders, after, strict=True)
+        )
+
+    def _ranked_slot(self, kind: Kind, field: str, value: object) -> int | None:
+        if value is None:
+            return None
+        domain = kind.domains[field]
+        if isinstance(domain, Word) and domain.ranked:
+            return self._slot(domain.rank(value))
+        return self._slot(self._encoded(domain, value))
+
+    def _node(self, kind: Kind, condition: Condition, *, wanted: bool) -> Node:
+        match condition:
+            case Compare():
+                return self._compare(kind, condition, wanted)
+            case In():
+                return self._in(kind, condition, wanted)
+            case And(parts) | Or(parts):
+                joined = "all" if isinstance(condition, And) is wanted else "any"
+                return joined, tuple(self._node(kind, part, wanted=wanted) for part in parts)
+            case Not(inner):
+                return self._node(kind, inner, wanted=not wanted)
+            case IsNull(field):
+                return "null", field, wanted
+            case Text():
+                return self._text(condition, wanted)
+            case JsonEquals(field):
+                path = self._slot(self.dialect.encode_path(condition.path))
+                value = None if condition.value is None else self._slot(str(condition.value))
+                return "json", field, wanted, path, value
+            case InQuery(field, query, its_field):
+                return "in", field, wanted, self.matching(query), its_field
+
+    def _compare(self, kind: Kind, condition: Compare, wanted: bool) -> Node:
+        field, domain = condition.field, kind.domains[condition.field]
+        op = condition.op if wanted else _COMPLEMENT[condition.op]
+        if isinstance(domain, Word) and domain.ranked and condition.op not in ("eq", "ne"):
+            return self._among(field, domain, _words(domain, condition), wanted, not wanted)
+        or_null = domain.nullable and (op == "ne" or not wanted and op != "eq")
+        return "compare", field, op, or_null, self._slot(self._encoded(domain, condition.value))
+
+    def _in(self, kind: Kind, condition: In, wanted: bool) -> Node:
+        field, domain = condition.field, kind.domains[condition.field]
+        members = [value for value in condition.values if value is not None]
+        null_too = (len(members) < len(condition.values)) is wanted
+        if len(members) == 1 and not null_too and wanted:
+            return self._compare(kind, Compare(field, "eq", members[0]), True)
+        return self._among(field, domain, members, wanted, null_too)
+
+    def _among(
+        self, field: str, domain: Domain, members: Sequence[object], wanted: bool, or_null: bool
+    ) -> Node:
+        encode = self.dialect.encoder(domain)
+        encoded = members if encode is None else [encode(member) for member in members]
+        slot = self._slot(self.dialect.list_encoder(domain)(encoded))
+        return "among", field, wanted, or_null and domain.nullable, slot
+
+    def _text(self, condition: Text, wanted: bool) -> Node:
+        folded = not condition.case_sensitive
+        slot = self._slot(condition.text.casefold() if folded else condition.text)
+        return "text", condition.field, condition.op, folded, wanted, slot
+
+    def _encoded(self, domain: Domain, value: object) -> Any:
+        encode = self.dialect.encoder(domain)
+        return value if encode is None else encode(value)
+
+    def _slot(self, value: Any) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+
+def _words(domain: Word, condition: Compare) -> list[str]:
+    """The words of a ranked vocabulary that a comparison takes in: an index can serve those."""
+    bound = domain.ranks[str(condition.value)]
+    holds = _RANK_TESTS[condition.op]
+    return [word for word, rank in domain.ranks.items() if holds(rank, bound)]
+
+
+_RANK_TESTS: dict[str, Callable[[int, int], bool]] = {
+    "lt": int.__lt__,
+    "le": int.__le__,
+    "gt": int.__gt__,
+    "ge": int.__ge__,
+}

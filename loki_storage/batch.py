@@ -1,0 +1,220 @@
+"""The only way to write: one atomic batch of operations (BAT).
+
+``check`` is the executable meaning of guards, unique keys and references. It is pure and public: a
+backend that keeps its rows in Python may call it under its write lock and then store what it is told.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from loki_storage.errors import (
+    BrokenReference,
+    Duplicate,
+    InvalidField,
+    InvalidValue,
+    StaleWrite,
+)
+from loki_storage.models import KINDS, Kind, Record, Reference, domain_of
+
+__all__ = ["Batch", "Delete", "Insert", "Lookup", "Operation", "Require", "Update", "check"]
+
+_IMMUTABLE = ("id", "tenant_id")
+
+
+@attrs.frozen
+class Insert:
+    """Store a new record; its id was leased from the store."""
+
+    record: Record
+
+    @property
+    def kind(self) -> Kind:
+        return type(self.record)
+
+    @property
+    def id(self) -> int:
+        return self.record.id
+
+
+def _guard(values: Mapping[str, object], self_: Any) -> Mapping[str, object]:
+    kind: Kind = self_.kind
+    return {field: domain_of(kind, field).operand(field, v) for field, v in values.items()}
+
+
+def _changes(values: Mapping[str, object], self_: Any) -> Mapping[str, object]:
+    kind: Kind = self_.kind
+    for field in values:
+        if field in _IMMUTABLE:
+            raise InvalidField(field, "never changes")
+    return {field: domain_of(kind, field).accept(field, v) for field, v in values.items()}
+
+
+@attrs.frozen
+class Update:
+    """Change fields of a row, if it is there and still has the guard's values."""
+
+    kind: Kind
+    id: int
+    changes: Mapping[str, object] = attrs.field(
+        converter=attrs.Converter(_changes, takes_self=True)
+    )
+    guard: Mapping[str, object] = attrs.field(
+        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
+    )
+
+
+@attrs.frozen
+class Delete:
+    """Remove a row, if it is there and still has the guard's values."""
+
+    kind: Kind
+    id: int
+    guard: Mapping[str, object] = attrs.field(
+        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
+    )
+
+
+@attrs.frozen
+class Require:
+    """Change nothing; the row must be there and have the guard's values."""
+
+    kind: Kind
+    id: int
+    guard: Mapping[str, object] = attrs.field(
+        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
+    )
+
+
+Operation = Insert | Update | Delete | Require
+
+
+@attrs.frozen
+class Batch:
+    """Operations of one tenant, each on another (kind, id), all done or none (BAT-1, BAT-2)."""
+
+    tenant: str
+    operations: tuple[Operation, ...] = attrs.field(converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        named = {(operation.kind, operation.id) for operation in self.operations}
+        if len(named) != len(self.operations):
+            raise InvalidValue("batch", "names a row more than once")
+        for operation in self.operations:
+            if isinstance(operation, Insert) and operation.record.tenant_id != self.tenant:
+                raise InvalidValue("tenant_id", "is not the batch's tenant")
+
+
+class Lookup(Protocol):
+    """What ``check`` asks about the state before the batch, of the batch's tenant."""
+
+    def get(self, kind: Kind, id: int) -> Record | None:
+        """The tenant's row of this id."""
+
+    def taken(self, kind: Kind, id: int) -> bool:
+        """Whether any tenant has a row of this id."""
+
+    def find(self, kind: Kind, fields: Mapping[str, object]) -> Iterable[Record]:
+        """The tenant's rows whose fields equal these values."""
+
+
+def check(lookup: Lookup, batch: Batch) -> list[Record | tuple[Kind, int]]:
+    """Judge a batch on the state before it; what to do to that state if it is sound.
+
+    Returns each changed or new record as it is afterwards, and (kind, id) of each removed one.
+    Raises ``StaleWrite``, else ``Duplicate``, else ``BrokenReference`` (BAT-4). Cost: one ``get``
+    an operation, one ``find`` per unique key of a written row and per reference to a deleted one.
+    """
+    before = _check_guards(lookup, batch)
+    after = _After(lookup, batch, before)
+    for operation in batch.operations:
+        if isinstance(operation, Insert) and lookup.taken(operation.kind, operation.id):
+            raise Duplicate(operation.kind.table, ("id",))
+    _check_unique(after)
+    for record in after.written.values():
+        _check_references(after, record)
+    for kind, id in after.removed:
+        _check_referrers(after, kind, id)
+    return [*after.written.values(), *after.removed]
+
+
+def holds(record: Record | None, guard: Mapping[str, object]) -> bool:
+    """Whether a row is there and has the guard's values."""
+    return record is not None and all(record.stored(f) == v for f, v in guard.items())
+
+
+def _check_guards(lookup: Lookup, batch: Batch) -> dict[tuple[Kind, int], Record]:
+    before = {}
+    for operation in batch.operations:
+        if isinstance(operation, Insert):
+            continue
+        record = lookup.get(operation.kind, operation.id)
+        if record is None or not holds(record, operation.guard):
+            raise StaleWrite(operation.kind.table, operation.id)
+        before[operation.kind, operation.id] = record
+    return before
+
+
+class _After:
+    """The state after the batch, as far as unique keys and references ask."""
+
+    def __init__(
+        self, lookup: Lookup, batch: Batch, before: Mapping[tuple[Kind, int], Record]
+    ) -> None:
+        self._lookup = lookup
+        self.written: dict[tuple[Kind, int], Record] = {}
+        self.removed: dict[tuple[Kind, int], None] = {}
+        for operation in batch.operations:
+            key = operation.kind, operation.id
+            match operation:
+                case Insert(record):
+                    self.written[key] = record
+                case Update(changes=changes):
+                    self.written[key] = before[key].replaced(changes)
+                case Delete():
+                    self.removed[key] = None
+
+    def exists(self, kind: Kind, id: int) -> bool:
+        key = kind, id
+        if key in self.removed:
+            return False
+        return key in self.written or self._lookup.get(kind, id) is not None
+
+    def untouched(self, kind: Kind, fields: Mapping[str, object]) -> Iterator[Record]:
+        """Rows with these values that the batch neither writes nor removes."""
+        for record in self._lookup.find(kind, fields):
+            if (kind, record.id) not in self.written and (kind, record.id) not in self.removed:
+                yield record
+
+
+def _check_unique(after: _After) -> None:
+    claimed: set[tuple[object, ...]] = set()
+    for (kind, _), record in after.written.items():
+        for number, unique in enumerate(kind.unique):
+            key = unique.key(record)
+            if key is None:
+                continue
+            same = {**unique.where, **dict(zip(unique.fields, key, strict=True))}
+            claim = kind, number, key
+            if claim in claimed or any(True for _ in after.untouched(kind, same)):
+                raise Duplicate(kind.table, unique.fields)
+            claimed.add(claim)
+
+
+def _check_references(after: _After, record: Record) -> None:
+    for reference in type(record).references:
+        target = getattr(record, reference.field)
+        if target is not None and not after.exists(reference.kind, target):
+            raise BrokenReference(type(record).table, reference.field)
+
+
+def _check_referrers(after: _After, kind: Kind, id: int) -> None:
+    for referring, reference in _references_to(kind):
+        field = reference.field
+        if any(True for _ in after.untouched(referring, {field: id})):
+            raise BrokenReference(referring.table, field)
+
+
+def _references_to(kind: Kind) -> list[tuple[Kind, Reference]]:
+    return [(k, ref) for k in KINDS.values() for ref in k.references if ref.kind is kind]

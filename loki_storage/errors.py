@@ -1,0 +1,277 @@
+"""Every error that the SDK raises: one tree, each rooted in a builtin that a Python user would catch.
+
+    StorageError
+    ├── InvalidValue (ValueError)          a value outside the value domain (VAL)
+    ├── InvalidField (ValueError)          an unknown field, operator, order or option
+    ├── IllegalTransition (ValueError)     the state does not allow it
+    ├── NotFound (LookupError)             no such record for this tenant
+    ├── Conflict
+    │   ├── StaleWrite                     a guard did not hold        (retryable)
+    │   ├── StaleVersion                   built on a version that is not the head (retryable)
+    │   ├── Duplicate                      a unique key is taken
+    │   │   └── DuplicateDocument          a live document has this text (retryable)
+    │   ├── BrokenReference                a reference does not hold   (retryable)
+    │   └── Contention (TimeoutError)      retries ran out of time     (retryable)
+    ├── OnHold (PermissionError)           a legal hold forbids it
+    ├── Unsupported (NotImplementedError)  this backend cannot do it
+    ├── ResultTooLarge (ValueError)        more rows than a list may hold
+    ├── Unavailable
+    │   ├── ConnectionLost (ConnectionError)  (retryable)
+    │   ├── LockTimeout (TimeoutError)        (retryable)
+    │   ├── Timeout (TimeoutError)
+    │   ├── PoolExhausted (TimeoutError)      (retryable)
+    │   └── OutcomeUnknown                 nobody can tell yet whether a commit happened
+    ├── StorageFull (OSError)
+    ├── ReadOnly (PermissionError)
+    ├── StorageDamaged
+    ├── Forbidden (PermissionError)
+    ├── SchemaOutdated
+    ├── PluginError (ImportError)
+    ├── ExportError
+    └── BackupError
+        └── RestoreRejected
+
+Facts stand in attributes; messages say what happened, to what, and what to do next. No message
+carries a stored value, a parameter or a password (VAL-8, ERR).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BackupError",
+    "BrokenReference",
+    "Conflict",
+    "ConnectionLost",
+    "Contention",
+    "Duplicate",
+    "DuplicateDocument",
+    "ExportError",
+    "Forbidden",
+    "IllegalTransition",
+    "InvalidField",
+    "InvalidValue",
+    "LockTimeout",
+    "NotFound",
+    "OnHold",
+    "OutcomeUnknown",
+    "PluginError",
+    "PoolExhausted",
+    "ReadOnly",
+    "RestoreRejected",
+    "ResultTooLarge",
+    "SchemaOutdated",
+    "StaleVersion",
+    "StaleWrite",
+    "StorageDamaged",
+    "StorageError",
+    "StorageFull",
+    "Timeout",
+    "Unavailable",
+    "Unsupported",
+]
+
+
+class StorageError(Exception):
+    """Root of the tree. ``retryable`` tells whether the same unit of work may succeed if run again."""
+
+    retryable: bool = False
+
+
+class InvalidValue(StorageError, ValueError):
+    """A value outside the value domain; the message names the field and the reason, never the value."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class InvalidField(StorageError, ValueError):
+    """An unknown or unusable name (field, operator, order, option), with the nearest known one."""
+
+    def __init__(self, name: str, reason: str = "is not known", known: Iterable[str] = ()) -> None:
+        self.field = name
+        self.suggestion = next(iter(get_close_matches(name, list(known), n=1)), None)
+        hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
+        super().__init__(f"{name!r} {reason}{hint}")
+
+
+class IllegalTransition(StorageError, ValueError):
+    """The state of the record or session does not allow this."""
+
+
+class NotFound(StorageError, LookupError):
+    """No such record in this tenant, or it is deleted (DEL-5, TEN-1)."""
+
+    def __init__(self, kind: str, id: object) -> None:
+        super().__init__(f"{kind} {id} was not found")
+        self.kind = kind
+        self.id = id
+
+
+class Conflict(StorageError):
+    """Another writer was there first, or a key is taken."""
+
+
+class StaleWrite(Conflict):
+    """A row is not there any more, or is not in the state that the writer had read."""
+
+    retryable = True
+
+    def __init__(self, kind: str, id: int) -> None:
+        super().__init__(f"{kind} {id} was changed by another writer; read it again and retry")
+        self.kind = kind
+        self.id = id
+
+
+class StaleVersion(Conflict):
+    """The version is not the document's head; ``current_id`` is (None: the document has no head)."""
+
+    retryable = True
+
+    def __init__(self, document_id: int, current_id: int | None) -> None:
+        now = "it has no live version" if current_id is None else f"the head is {current_id}"
+        super().__init__(f"document version {document_id} is not the current one: {now}")
+        self.document_id = document_id
+        self.current_id = current_id
+
+
+class Duplicate(Conflict):
+    """A unique key is taken. ``fields`` names the key, never its value."""
+
+    def __init__(self, kind: str, fields: Iterable[str]) -> None:
+        self.kind = kind
+        self.fields = tuple(fields)
+        super().__init__(f"{kind}: another row has the same {', '.join(self.fields) or 'tenant'}")
+
+
+class DuplicateDocument(Duplicate):
+    """A live document of this client has exactly this text (DUP-1): ``existing_id``."""
+
+    retryable = True
+
+    def __init__(self, existing_id: int | None) -> None:
+        super().__init__("documents", ("client_id", "content_hash"))
+        self.existing_id = existing_id
+        self.args = (
+            f"document {existing_id} of this client has the same text; "
+            'use it, or pass on_duplicate="return" or "allow"',
+        )
+
+
+class BrokenReference(Conflict):
+    """A row refers to one that is not there, or was still referred to when it was deleted."""
+
+    retryable = True
+
+    def __init__(self, kind: str, field: str) -> None:
+        super().__init__(f"{kind}.{field} refers to a row that does not exist")
+        self.kind = kind
+        self.field = field
+
+
+class Contention(Conflict, TimeoutError):
+    """Other writers won until the deadline; nothing of this unit of work was written."""
+
+    retryable = True
+
+
+class OnHold(StorageError, PermissionError):
+    """A legal hold covers the record; ``hold`` names it (HLD-1)."""
+
+    def __init__(self, hold: str) -> None:
+        super().__init__(f"legal hold {hold!r} covers this record; release the hold first")
+        self.hold = hold
+
+
+class Unsupported(StorageError, NotImplementedError):
+    """The selected backend does not offer this."""
+
+
+class ResultTooLarge(StorageError, ValueError):
+    """More rows than a list may hold; use ``iter()`` or ``limit()`` (QRY-7)."""
+
+
+class Unavailable(StorageError):
+    """The store does not answer, or is closed."""
+
+
+class ConnectionLost(Unavailable, ConnectionError):
+    """The connection broke; during a commit the outcome is not known from this error alone (TXN-5)."""
+
+    retryable = True
+
+
+class LockTimeout(Unavailable, TimeoutError):
+    """Another writer held the lock for too long; nothing was written."""
+
+    retryable = True
+
+
+class Timeout(Unavailable, TimeoutError):
+    """The operation took longer than its timeout."""
+
+
+class PoolExhausted(Unavailable, TimeoutError):
+    """All connections are in use; close sessions and streams, or raise the pool's size."""
+
+    retryable = True
+
+
+class OutcomeUnknown(Unavailable):
+    """No answer to a commit until the deadline; ``storage.was_applied(receipt)`` resolves it (TXN-5)."""
+
+    def __init__(self, receipt: int) -> None:
+        super().__init__(
+            "the store did not answer whether the commit was applied; "
+            f"ask storage.was_applied({receipt}) once it answers again, before any retry"
+        )
+        self.receipt = receipt
+
+
+class StorageFull(StorageError, OSError):
+    """No space left; nothing was written."""
+
+
+class ReadOnly(StorageError, PermissionError):
+    """The store or the session is read-only."""
+
+
+class StorageDamaged(StorageError):
+    """The file or schema is not a sound loki-storage store."""
+
+
+class Forbidden(StorageError, PermissionError):
+    """Refused by an authorization hook or by the database's own rights."""
+
+
+class SchemaOutdated(StorageError):
+    """The store has another schema revision than this SDK; ``found`` and ``expected``."""
+
+    def __init__(self, found: str | None, expected: str) -> None:
+        action = "create it with open_storage(create=True) or run" if found is None else "run"
+        super().__init__(
+            f"the store has schema revision {found or 'none'}, this loki-storage needs {expected}; "
+            f"{action} `loki-storage migrate up`"
+        )
+        self.found = found
+        self.expected = expected
+
+
+class PluginError(StorageError, ImportError):
+    """A backend plugin is unknown, broken, ambiguous, or written for another protocol version."""
+
+
+class ExportError(StorageError):
+    """An export could not be completed; nothing stands under its final name."""
+
+
+class BackupError(StorageError):
+    """A backup could not be made or read."""
+
+
+class RestoreRejected(BackupError):
+    """The archive is altered, cut, foreign or too new; the target was not touched."""

@@ -1,0 +1,131 @@
+"""Finding backends: entry points of the group ``loki_storage``, loaded through pluggy.
+
+The entry point's name is the backend's name and its URL scheme. Only the selected one is imported,
+so a broken plugin never stops a host that does not use it (PLG-1).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import attrs
+import pluggy
+
+from loki_storage import hookspecs
+from loki_storage.errors import PluginError
+from loki_storage.hookspecs import PROJECT
+from loki_storage.protocol import PROTOCOL_VERSION, BackendSpec
+
+__all__ = ["Installed", "find_backend", "installed", "plugin_manager", "register_backend"]
+
+_REGISTERED: dict[str, BackendSpec] = {}
+
+
+@attrs.frozen
+class Installed:
+    """A backend that is installed: what it is, or why it cannot be used."""
+
+    name: str
+    distribution: str
+    version: str
+    spec: BackendSpec | None
+    error: str | None
+
+
+def plugin_manager() -> pluggy.PluginManager:
+    """A plugin manager that knows our hooks, without any plugin."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def find_backend(scheme: str, manager: pluggy.PluginManager) -> BackendSpec:
+    """The backend of a URL scheme; its plugin is registered with the manager.
+
+    ``postgresql+anything`` is ``postgresql``. Raises ``PluginError`` where none, several, a broken
+    one or one for another protocol version is installed, and says what to do.
+    """
+    name = scheme.partition("+")[0].lower()
+    if name in _REGISTERED:
+        return _checked(_REGISTERED[name], "register_backend")
+    found = [point for point in entry_points(group=PROJECT) if point.name == name]
+    owners = sorted({_owner(point) for point in found})
+    if not found:
+        raise PluginError(_unknown(name))
+    if len(owners) > 1:
+        raise PluginError(
+            f"backend {name!r} is offered by {' and '.join(owners)}; uninstall one of them"
+        )
+    return _load(found[0], manager)
+
+
+def installed() -> list[Installed]:
+    """Every backend that is installed; a broken one with its error."""
+    rows = []
+    for point in sorted(entry_points(group=PROJECT), key=lambda point: point.name):
+        spec, error = None, None
+        try:
+            spec = _load(point, plugin_manager())
+        except PluginError as problem:
+            error = str(problem)
+        distribution = point.dist
+        version = distribution.version if distribution else "?"
+        rows.append(Installed(point.name, _owner(point), version, spec, error))
+    return rows
+
+
+@contextmanager
+def register_backend(spec: BackendSpec) -> Iterator[None]:
+    """Offer a backend in this process only, for tests: ``with register_backend(spec): ...``."""
+    names = (spec.name, *spec.schemes)
+    before = {name: _REGISTERED[name] for name in names if name in _REGISTERED}
+    _REGISTERED.update(dict.fromkeys(names, spec))
+    try:
+        yield
+    finally:
+        for name in names:
+            _REGISTERED.pop(name, None)
+        _REGISTERED.update(before)
+
+
+def _load(point: EntryPoint, manager: pluggy.PluginManager) -> BackendSpec:
+    try:
+        plugin: Any = point.load()
+    except Exception as error:  # whatever a plugin's import raises is that plugin's fault
+        raise PluginError(
+            f"backend {point.name!r} of {_owner(point)} cannot be imported "
+            f"({type(error).__name__}); reinstall it or ask its authors"
+        ) from error
+    if not manager.has_plugin(point.name):
+        manager.register(plugin, name=point.name)
+    offered = [spec for specs in manager.hook.loki_register_backends() for spec in _as_list(specs)]
+    for spec in offered:
+        if point.name in (spec.name, *spec.schemes):
+            return _checked(spec, _owner(point))
+    raise PluginError(f"{_owner(point)} registers no backend named {point.name!r}")
+
+
+def _as_list(specs: Any) -> list[BackendSpec]:
+    return [specs] if isinstance(specs, BackendSpec) else list(specs)
+
+
+def _checked(spec: BackendSpec, owner: str) -> BackendSpec:
+    ours, theirs = PROTOCOL_VERSION.split("."), spec.protocol_version.split(".")
+    if theirs[0] != ours[0] or int(theirs[1]) > int(ours[1]):
+        upgrade = "loki-storage" if theirs > ours else owner
+        raise PluginError(
+            f"backend {spec.name!r} of {owner} is written for protocol {spec.protocol_version}, "
+            f"this loki-storage speaks {PROTOCOL_VERSION}; upgrade {upgrade}"
+        )
+    return spec
+
+
+def _unknown(name: str) -> str:
+    names = sorted({point.name for point in entry_points(group=PROJECT)} | set(_REGISTERED))
+    extra = "install loki-storage[postgresql]" if name == "postgresql" else "install its plugin"
+    return f"no backend is installed for {name!r}; installed: {', '.join(names) or 'none'}; {extra}"
+
+
+def _owner(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else "an unknown distribution"

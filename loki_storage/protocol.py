@@ -1,0 +1,310 @@
+"""The storage protocol: what a backend is.
+
+    reserve(counts) -> ranges     lease fresh ids
+    select(query)   -> records    committed records that match, in order, streamed
+    apply(batch)    -> None       all operations of a batch or none, durable on return
+    close()                       release everything
+
+A backend stores records; the SDK owns every rule. Everything else has a correct default built on
+these four. Override a default to be faster: the contract suite runs each override against the
+default that it replaces. A capability *is* an overridden method; there are no flags.
+
+| area        | kinds                                                  | through                        |
+|-------------|--------------------------------------------------------|--------------------------------|
+| documents   | ``Document``, ``Tag``, ``DocumentTag``, ``Chain``      | ``select``, ``apply``          |
+| versions    | ``Document`` (``root_id``, ``version``, ``is_latest``) | ``apply`` with guards, unique  |
+| validations | ``Validation``, ``ValidationResult``                   | ``select``, ``apply``, ``aggregate`` |
+| corrections | ``Correction``, ``CorrectionHistory``                  | ``select``, ``apply``          |
+| audit       | ``AuditEntry``: one in every batch, its receipt        | ``apply``, ``aggregate``       |
+| retention   | ``RetentionPolicy``, ``RetentionState``                | ``select``, ``apply``          |
+| export      | ``ExportLog``                                          | ``snapshot``, ``rows``, ``dump`` |
+
+Backends are thread-safe and long-lived. They raise the errors of ``loki_storage.errors`` and no
+others. The laws are BAT-1 to BAT-9 (docs/laws.md).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from itertools import groupby, islice
+from typing import Any, TypeVar
+
+import attrs
+
+from loki_storage.batch import Batch, Insert
+from loki_storage.errors import InvalidField, Unsupported
+from loki_storage.models import KINDS, Chain, Document, Kind, Record, domain_of
+from loki_storage.query import In, Order, Query
+from loki_storage.values import Integer, Number, Time
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Backend",
+    "BackendSpec",
+    "Count",
+    "Day",
+    "Group",
+    "Max",
+    "Measure",
+    "Min",
+    "Reader",
+    "Sum",
+]
+
+PROTOCOL_VERSION = "1.0"
+
+R = TypeVar("R", bound=Record)
+
+
+@attrs.frozen
+class Day:
+    """Groups by the UTC day of a time."""
+
+    field: str
+
+
+@attrs.frozen
+class Count:
+    """How many records."""
+
+
+@attrs.frozen
+class Sum:
+    """The sum of a number field, NULLs left out; 0 of none."""
+
+    field: str
+
+
+@attrs.frozen
+class Min:
+    """The least value in the total order (severity by rank), NULLs left out; None of none."""
+
+    field: str
+
+
+@attrs.frozen
+class Max:
+    """The greatest value in the total order, NULLs left out; None of none."""
+
+    field: str
+
+
+Measure = Count | Sum | Min | Max
+
+
+@attrs.frozen
+class Group:
+    """One row of an aggregate: the values grouped by, and the measures over their records."""
+
+    key: tuple[object, ...]
+    values: tuple[Any, ...]
+
+
+class Reader(ABC):
+    """The reading half of a backend; a snapshot and a session are readers too."""
+
+    @abstractmethod
+    def select(self, query: Query) -> Iterator[Any]:
+        """Records that match, in the query's total order, streamed.
+
+        Sees one moment, taken at the first ``next()``; closing it early frees everything (BAT-7).
+        """
+
+    def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
+        """The tenant's records of these ids, by id; unknown and foreign ones are left out."""
+        wanted = tuple(dict.fromkeys(ids))
+        found = self.select(Query(kind, tenant, In("id", wanted)))
+        return {record.id: record for record in found}
+
+    def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
+        """The answers of several queries, in one round trip where the backend can."""
+        return [list(self.select(query)) for query in queries]
+
+    def count(self, query: Query) -> int:
+        """How many records match, whatever limit, offset and cursor say (QRY-8)."""
+        return sum(1 for _ in self.select(query.whole()))
+
+    def exists(self, query: Query) -> bool:
+        """Whether any record matches; stops at the first."""
+        return any(True for _ in self.select(query.whole().evolve(limit=1)))
+
+    def aggregate(
+        self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
+    ) -> list[Group]:
+        """Measures over what matches, per group, ordered by the group's key (NULLs last).
+
+        Without ``by``: exactly one group. ``limit``, ``offset`` and ``after`` do not change it.
+        """
+        check_aggregate(query.kind, by, measures)
+        groups: dict[tuple[object, ...], list[Record]] = {} if by else {(): []}
+        for record in self.select(query.whole().evolve(order=())):
+            groups.setdefault(tuple(group_value(record, part) for part in by), []).append(record)
+        ordered = sorted(groups, key=lambda key: _group_order(query.kind, by, key))
+        return [
+            Group(key, tuple(measured(measure, query.kind, groups[key]) for measure in measures))
+            for key in ordered
+        ]
+
+    def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """These fields of the matching records as stored (JSON as canonical text), streamed."""
+        for field in fields:
+            domain_of(query.kind, field)
+        for record in self.select(query):
+            yield tuple(record.stored(field) for field in fields)
+
+    def search(self, query: Query) -> Iterator[Any]:
+        """Records that match, best first where the backend ranks; the default keeps the order."""
+        return self.select(query)
+
+    def dump(self, tenant: str | None = None) -> Iterator[Record]:
+        """Every record, of one tenant or of all: parents before children, then by id.
+
+        Equal stores have equal dumps, whatever backend they are on (BAK-1).
+        """
+        for kind in KINDS.values():
+            yield from self.select(Query(kind, tenant, order=_dump_order(kind)))
+
+
+class Backend(Reader):
+    """A store. Implement ``reserve``, ``select``, ``apply`` and ``close``."""
+
+    @abstractmethod
+    def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
+        """Lease that many fresh ids of each kind, in one call.
+
+        Durable before it returns; never handed out twice, by any thread, process or later opening;
+        gaps are fine (BAT-8).
+        """
+
+    @abstractmethod
+    def apply(self, batch: Batch) -> None:
+        """All operations of the batch or none; durable on return (BAT-2 to BAT-6).
+
+        Raises ``StaleWrite`` where a guard fails, else ``Duplicate``, else ``BrokenReference``.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything; idempotent. Any call afterwards raises ``Unavailable`` (BAT-9)."""
+
+    def prepare(self, *, create: bool) -> None:
+        """Make the store ready. An empty store is laid out if ``create``, else ``SchemaOutdated``.
+
+        Called once, before anything else; N processes may do so at once (MIG-1).
+        """
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the layout to a revision."""
+        raise Unsupported(f"{type(self).__name__} has no schema revisions")
+
+    def load(self, records: Iterable[Record]) -> None:
+        """Store dumped records as they are, and raise the id leases above them (BAK-1)."""
+        highest: dict[Kind, int] = {}
+        for tenant, group in groupby(_checked_order(records), key=lambda record: record.tenant_id):
+            while chunk := list(islice(group, 500)):
+                self.apply(Batch(tenant, (Insert(record) for record in chunk)))
+                for record in chunk:
+                    kind = type(record)
+                    highest[kind] = max(highest.get(kind, 0), record.id)
+        for kind, top in highest.items():
+            self._lease_beyond(kind, top)
+
+    def ping(self) -> None:
+        """Return if the store answers, else raise ``Unavailable`` or its kin."""
+        self.count(Query(Document, None, In("id", ())))
+
+    def stats(self) -> dict[str, int | None]:
+        """Figures of the connection pool; None where there is none."""
+        return dict.fromkeys(("pool_size", "checked_in", "checked_out", "overflow"))
+
+    def engine(self, **options: Any) -> Any:
+        """SQLAlchemy's engine, for backends that have one."""
+        raise Unsupported(f"{type(self).__name__} has no SQLAlchemy engine")
+
+    def snapshot(self, tenant: str | None) -> AbstractContextManager[Reader]:
+        """One consistent view over many reads. There is no correct default."""
+        raise Unsupported(f"{type(self).__name__} cannot hold one view over several reads")
+
+    def _lease_beyond(self, kind: Kind, top: int) -> None:
+        leased = self.reserve({kind: 1})[kind]
+        if leased.start <= top:
+            self.reserve({kind: top - leased.start + 1})
+
+
+@attrs.frozen
+class BackendSpec:
+    """What a plugin registers. Its options are the keyword-only parameters of ``open``.
+
+    ``open(url, **options)`` gives a ``Backend`` without touching the store; ``prepare`` comes next.
+    ``creates``: whether ``open_storage`` lays out an empty store unless told otherwise.
+    """
+
+    name: str
+    open: Any
+    summary: str = ""
+    schemes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    protocol_version: str = PROTOCOL_VERSION
+    creates: bool = False
+
+
+def check_aggregate(kind: Kind, by: Sequence[str | Day], measures: Sequence[Measure]) -> None:
+    """``InvalidField`` where a group or measure does not fit the kind."""
+    for part in by:
+        domain = domain_of(kind, part.field if isinstance(part, Day) else part)
+        if isinstance(part, Day) and not isinstance(domain, Time):
+            raise InvalidField(part.field, "is not a time")
+    for measure in measures:
+        if isinstance(measure, Sum):
+            if not isinstance(domain_of(kind, measure.field), Integer | Number):
+                raise InvalidField(measure.field, "is not a number")
+        elif isinstance(measure, Min | Max):
+            if not domain_of(kind, measure.field).orderable:
+                raise InvalidField(measure.field, "has no order")
+        elif not isinstance(measure, Count):
+            raise InvalidField(type(measure).__name__, "is not a measure")
+
+
+def group_value(record: Record, part: str | Day) -> object:
+    """What a record is grouped under."""
+    if isinstance(part, str):
+        return record.stored(part)
+    moment = getattr(record, part.field)
+    return None if moment is None else moment.date()
+
+
+def measured(measure: Measure, kind: Kind, records: Sequence[Record]) -> Any:
+    """A measure's value over the records of one group."""
+    if isinstance(measure, Count):
+        return len(records)
+    values = [v for record in records if (v := record.stored(measure.field)) is not None]
+    if isinstance(measure, Sum):
+        return sum(values)
+    rank: Any = domain_of(kind, measure.field).rank
+    pick = min if isinstance(measure, Min) else max
+    return pick(values, key=rank, default=None)
+
+
+def _group_order(kind: Kind, by: Sequence[str | Day], key: tuple[object, ...]) -> tuple[Any, ...]:
+    return tuple(
+        (value is None, None if value is None else _group_rank(kind, part, value))
+        for part, value in zip(by, key, strict=True)
+    )
+
+
+def _group_rank(kind: Kind, part: str | Day, value: object) -> Any:
+    return value if isinstance(value, date) else domain_of(kind, str(part)).rank(value)
+
+
+def _dump_order(kind: Kind) -> tuple[Order, ...]:
+    """Within a chain a later version may have a lower id, so versions come by number."""
+    first = (Order("tenant_id"),)
+    return (*first, Order("version")) if kind is Document else first
+
+
+def _checked_order(records: Iterable[Record]) -> Iterator[Record]:
+    """Pass records on; a thing that is no record is refused before it reaches a backend."""
+    for record in records:
+        if not isinstance(record, Record):
+            raise InvalidField(type(record).__name__, "is not a record")
+        yield record

@@ -1,0 +1,402 @@
+"""Queries: a closed set of nodes that every backend reads the same way (QRY).
+
+A ``Query`` names a kind, a tenant, a condition, an order and a window. It is checked when it is
+built: unknown fields, operators that do not fit a field and values of the wrong type never reach
+a backend. What a query *means* is written in ``matching.py``, in plain Python; a backend may
+evaluate it in any other way that gives the same answer.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import attrs
+
+from loki_storage import values
+from loki_storage.errors import InvalidField, InvalidValue
+from loki_storage.models import KINDS, Kind, domain_of
+from loki_storage.values import Domain, Json, JsonText, JsonValue, Word, canonical, parse
+
+__all__ = [
+    "And",
+    "Compare",
+    "Condition",
+    "In",
+    "InQuery",
+    "IsNull",
+    "JsonEquals",
+    "Not",
+    "Or",
+    "Order",
+    "Query",
+    "Text",
+    "all_of",
+    "any_of",
+    "equals",
+]
+
+Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
+TextOperator = Literal["contains", "starts_with", "ends_with"]
+_OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge")
+_TEXT_OPERATORS = ("contains", "starts_with", "ends_with")
+MAXIMUM_NESTING = 2
+"""How deep one ``InQuery`` may stand inside another (QRY-10)."""
+
+
+@attrs.frozen
+class Compare:
+    """``field`` compared with a value that is not None, in the total order's terms (QRY-5)."""
+
+    field: str
+    op: Operator
+    value: object
+
+
+@attrs.frozen
+class In:
+    """``field`` is one of the values; None among them includes NULL rows (QRY-3, QRY-5)."""
+
+    field: str
+    values: tuple[object, ...] = attrs.field(converter=tuple)
+
+
+@attrs.frozen
+class IsNull:
+    """``field`` is NULL."""
+
+    field: str
+
+
+@attrs.frozen
+class Text:
+    """Literal text matching; case-insensitive means ``str.casefold`` on both sides (QRY-4)."""
+
+    op: TextOperator
+    field: str
+    text: str
+    case_sensitive: bool = True
+
+
+@attrs.frozen
+class JsonEquals:
+    """The value at a path in a JSON field has this canonical text; None: missing or null (QRY-5).
+
+    A checked query holds ``value`` as ``JsonText``.
+    """
+
+    field: str
+    path: tuple[str | int, ...] = attrs.field(converter=tuple)
+    value: JsonText | JsonValue
+
+
+@attrs.frozen
+class InQuery:
+    """``field`` is among the ``its_field`` of what another query of the tenant matches (QRY-10)."""
+
+    field: str
+    query: "Query"
+    its_field: str
+
+
+@attrs.frozen
+class And:
+    """All conditions hold; none: true."""
+
+    conditions: tuple["Condition", ...] = attrs.field(converter=tuple)
+
+
+@attrs.frozen
+class Or:
+    """At least one condition holds; none: false."""
+
+    conditions: tuple["Condition", ...] = attrs.field(converter=tuple)
+
+
+@attrs.frozen
+class Not:
+    """The complement of a condition: there is no third value (QRY-5)."""
+
+    condition: "Condition"
+
+
+Condition = Compare | In | IsNull | Text | JsonEquals | InQuery | And | Or | Not
+
+
+@attrs.frozen
+class Order:
+    """One key of an order."""
+
+    field: str
+    descending: bool = False
+
+
+@attrs.frozen
+class Query:
+    """Which records of one kind, in which order, which part of them.
+
+    ``tenant=None`` reads across tenants (dump, counts, doctor). ``after`` holds the values of
+    ``total_order`` of the record after which to go on (a keyset). Checked at construction:
+    ``InvalidField`` and ``InvalidValue``.
+    """
+
+    kind: Kind
+    tenant: str | None
+    where: Condition = And(())
+    order: tuple[Order, ...] = attrs.field(default=(), converter=tuple)
+    limit: int | None = None
+    offset: int = 0
+    after: tuple[object, ...] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "where", _Checker(self.kind, self.tenant).check(self.where))
+        _check_order(self.kind, self.order)
+        _check_natural("limit", self.limit)
+        _check_natural("offset", self.offset)
+        if self.tenant is not None:
+            _check_tenant(self.kind, self.tenant)
+        if self.after is not None:
+            object.__setattr__(self, "after", self._checked_cursor(self.after))
+
+    @property
+    def total_order(self) -> tuple[Order, ...]:
+        """The order with ``id`` as its last key, in the direction of the first (QRY-1)."""
+        if any(order.field == "id" for order in self.order):
+            last = [order.field for order in self.order].index("id")
+            return self.order[: last + 1]
+        return (*self.order, Order("id", bool(self.order) and self.order[0].descending))
+
+    def evolve(self, **changes: Any) -> Self:
+        """A copy with these parts changed, checked again."""
+        return attrs.evolve(self, **changes)
+
+    def narrow(self, *conditions: Condition) -> Self:
+        """The same query with more conditions."""
+        return self.evolve(where=all_of(self.where, *conditions))
+
+    def whole(self) -> Self:
+        """All that matches: without limit, offset and cursor (QRY-8)."""
+        return self.evolve(limit=None, offset=0, after=None)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """The versioned JSON form that retention criteria, holds, export logs and cursors keep."""
+        parts = {name: _to_json(getattr(self, name)) for name in _QUERY_PARTS}
+        return {"version": JSON_VERSION, "kind": self.kind.table, **parts}
+
+    @classmethod
+    def from_json(cls, data: object) -> "Query":
+        """The query of its JSON form; ``InvalidValue`` or ``InvalidField`` where it is none."""
+        parts = _object(data, {"version", "kind", *_QUERY_PARTS})
+        if parts["version"] != JSON_VERSION:
+            raise InvalidValue("query", f"has another version than {JSON_VERSION}")
+        kind = KINDS.get(str(parts["kind"]))
+        if kind is None:
+            raise InvalidField("kind", "is not known", KINDS)
+        return cls(kind, **{name: _from_json(parts[name]) for name in _QUERY_PARTS})
+
+    def _checked_cursor(self, after: Iterable[object]) -> tuple[object, ...]:
+        values, keys = tuple(after), self.total_order
+        if len(values) != len(keys):
+            raise InvalidValue("after", "is not a cursor of this query's order")
+        return tuple(
+            domain_of(self.kind, key.field).operand(key.field, value)
+            for key, value in zip(keys, values, strict=True)
+        )
+
+
+def all_of(*conditions: Condition) -> Condition:
+    """All of them, without needless nesting."""
+    parts: list[Condition] = []
+    for condition in conditions:
+        parts.extend(condition.conditions if isinstance(condition, And) else (condition,))
+    return parts[0] if len(parts) == 1 else And(parts)
+
+
+def any_of(*conditions: Condition) -> Condition:
+    """At least one of them."""
+    return conditions[0] if len(conditions) == 1 else Or(conditions)
+
+
+def equals(**fields: object) -> Condition:
+    """Each field equals its value; None means NULL."""
+    return all_of(*(_equal(field, value) for field, value in fields.items()))
+
+
+def _equal(field: str, value: object) -> Condition:
+    return IsNull(field) if value is None else Compare(field, "eq", value)
+
+
+@attrs.frozen
+class _Checker:
+    """Normalises the conditions of a query on one kind, or refuses them."""
+
+    kind: Kind
+    tenant: str | None
+    nesting: int = MAXIMUM_NESTING
+
+    def check(self, condition: Condition) -> Condition:
+        match condition:
+            case And(conditions) | Or(conditions):
+                return type(condition)(self.check(part) for part in conditions)
+            case Not(inner):
+                return Not(self.check(inner))
+            case Compare():
+                return self._compare(condition)
+            case In(field, members):
+                domain = _comparable(self.kind, field)
+                return In(field, (domain.operand(field, value) for value in members))
+            case IsNull(field):
+                domain_of(self.kind, field)
+                return condition
+            case Text():
+                return self._text(condition)
+            case JsonEquals():
+                return self._json(condition)
+            case InQuery():
+                return self._in_query(condition)
+        raise InvalidField(type(condition).__name__, "is not a condition")
+
+    def _compare(self, condition: Compare) -> Condition:
+        field, op, value = condition.field, condition.op, condition.value
+        if op not in _OPERATORS:
+            raise InvalidField(str(op), "is not an operator", _OPERATORS)
+        domain = _comparable(self.kind, field)
+        if op not in ("eq", "ne") and not domain.orderable:
+            raise InvalidField(field, "has no order")
+        if value is not None:
+            return Compare(field, op, domain.operand(field, value))
+        if op not in ("eq", "ne"):
+            raise InvalidValue(field, "cannot be compared with None; use is_null")
+        return IsNull(field) if op == "eq" else Not(IsNull(field))
+
+    def _text(self, condition: Text) -> Condition:
+        field = condition.field
+        if condition.op not in _TEXT_OPERATORS:
+            raise InvalidField(str(condition.op), "is not a text operator", _TEXT_OPERATORS)
+        domain = domain_of(self.kind, field)
+        if not isinstance(domain, values.Text) or (isinstance(domain, Word) and not domain.open):
+            raise InvalidField(field, "is not text")
+        if not isinstance(condition.case_sensitive, bool):
+            raise InvalidValue("case_sensitive", "must be a boolean")
+        text = values.Text().accept(field, condition.text)
+        return attrs.evolve(condition, text=text)
+
+    def _json(self, condition: JsonEquals) -> Condition:
+        field, value = condition.field, condition.value
+        if not isinstance(domain_of(self.kind, field), Json):
+            raise InvalidField(field, "is not a JSON field")
+        for step in condition.path:
+            _check_step(step)
+        text = value if isinstance(value, JsonText) else canonical(value, field)
+        return attrs.evolve(condition, value=None if text == "null" or value is None else text)
+
+    def _in_query(self, condition: InQuery) -> Condition:
+        inner = condition.query
+        if self.nesting == 0:
+            raise InvalidField("InQuery", f"may nest at most {MAXIMUM_NESTING} deep")
+        if inner.limit is not None or inner.offset or inner.after is not None:
+            raise InvalidField("InQuery", "takes a query without limit, offset and cursor")
+        if inner.tenant != self.tenant:
+            raise InvalidField("InQuery", "takes a query of the same tenant")
+        ours = _comparable(self.kind, condition.field)
+        theirs = _comparable(inner.kind, condition.its_field)
+        if _family(ours) is not _family(theirs):
+            raise InvalidField(condition.its_field, f"cannot be compared with {condition.field}")
+        _Checker(inner.kind, inner.tenant, self.nesting - 1).check(inner.where)
+        return condition
+
+
+def _comparable(kind: Kind, field: str) -> Domain:
+    domain = domain_of(kind, field)
+    if isinstance(domain, Json):
+        raise InvalidField(field, "is JSON; compare a path in it (metadata_equals)")
+    return domain
+
+
+def _family(domain: Domain) -> type[Domain]:
+    return values.Text if isinstance(domain, values.Text) else type(domain)
+
+
+def _check_step(step: object) -> None:
+    if isinstance(step, str):
+        values.Text().accept("path", step)
+    elif isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise InvalidValue("path", "must be keys and indexes that count from 0")
+
+
+def _check_order(kind: Kind, orders: tuple[Order, ...]) -> None:
+    for order in orders:
+        if not domain_of(kind, order.field).orderable:
+            raise InvalidField(order.field, "cannot be ordered by")
+
+
+def _check_tenant(kind: Kind, tenant: object) -> None:
+    kind.domains["tenant_id"].accept("tenant", tenant)
+
+
+def _check_natural(name: str, value: object) -> None:
+    if value is None and name == "limit":
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidValue(name, "must be an integer")
+    if value < 0:
+        raise InvalidValue(name, "must not be negative")
+
+
+JSON_VERSION = 1
+_QUERY_PARTS = ("tenant", "where", "order", "limit", "offset", "after")
+_NODES: Mapping[str, type[Any]] = {
+    node.__name__: node
+    for node in (And, Compare, In, InQuery, IsNull, JsonEquals, Not, Or, Order, Text)
+}
+
+
+def _to_json(value: Any) -> JsonValue:
+    """Nodes as objects named by ``is``; values that JSON has not, as objects named by their type."""
+    if isinstance(value, Query):
+        return {"query": value.to_json()}
+    if type(value) in _NODES.values():
+        parts = attrs.asdict(value, recurse=False)
+        return {"is": type(value).__name__} | {name: _to_json(p) for name, p in parts.items()}
+    if isinstance(value, tuple):
+        return [_to_json(part) for part in value]
+    if isinstance(value, datetime):
+        return {"time": value.isoformat()}
+    if isinstance(value, JsonText):
+        return {"json": str.__str__(value)}
+    return str.__str__(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+
+
+def _from_json(data: object) -> Any:
+    if isinstance(data, list):
+        return tuple(_from_json(part) for part in data)
+    if not isinstance(data, dict):
+        return data
+    if "is" not in data:
+        return _value_from_json(data)
+    node = _NODES.get(str(data["is"]))
+    if node is None:
+        raise InvalidField("is", "is not a node of a query", _NODES)
+    names = {field.name for field in attrs.fields(node)}
+    parts = _object(data, {"is", *names})
+    return node(**{name: _from_json(parts[name]) for name in names})
+
+
+def _value_from_json(data: Mapping[str, Any]) -> object:
+    try:
+        match data:
+            case {"query": query}:
+                return Query.from_json(query)
+            case {"time": str(text)}:
+                return datetime.fromisoformat(text)
+            case {"json": str(text)}:
+                return canonical(parse(text))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InvalidField | InvalidValue):
+            raise
+    raise InvalidValue("query", "is not the JSON form of a query")
+
+
+def _object(data: object, keys: set[str]) -> Mapping[str, Any]:
+    if not isinstance(data, dict) or set(data) != keys:
+        raise InvalidValue("query", f"must be an object with {', '.join(sorted(keys))}")
+    return data

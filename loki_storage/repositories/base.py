@@ -1,0 +1,84 @@
+"""What all repositories have: reads by id, by field and in pages, audited where asked (AUD-4)."""
+
+from typing import Any, ClassVar, Generic, TypeVar
+
+from loki_storage.errors import InvalidField, NotFound
+from loki_storage.models import Kind, Record
+from loki_storage.query import And, Condition, Order, Query, all_of, equals
+from loki_storage.unit_of_work import UnitOfWork
+
+__all__ = ["DEFAULT_LIMIT", "Repository"]
+
+DEFAULT_LIMIT = 100
+R = TypeVar("R", bound=Record)
+
+
+class Repository(Generic[R]):
+    """Reads and writes of one kind in a session."""
+
+    kind: ClassVar[Kind]
+    noun: ClassVar[str]
+    default_order: ClassVar[str] = "created_at"
+
+    def __init__(self, session: UnitOfWork) -> None:
+        self._session = session
+
+    def get_by_id(self, id: int, include_deleted: bool = False) -> R | None:
+        """The record, or None where it is unknown, another tenant's, or deleted (DEL-2)."""
+        where = all_of(equals(id=id), And(()) if include_deleted else self._visible())
+        return self._first(self._query(where))
+
+    def exists(self, id: int) -> bool:
+        """Whether ``get_by_id`` would find it."""
+        return self._session.exists(self._query(all_of(equals(id=id), self._visible())))
+
+    def count(self, **filters: Any) -> int:
+        """How many records have these field values."""
+        return self._session.count(self._filtered(filters))
+
+    def filter_by(self, **filters: Any) -> list[R]:
+        """Up to 100 records that have these field values, newest first."""
+        return self._list(self._filtered(filters).evolve(limit=DEFAULT_LIMIT))
+
+    def get_all(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+        order_by: str | None = None,
+        ascending: bool = False,
+        **filters: Any,
+    ) -> list[R]:
+        """A page of records (QRY-7)."""
+        order = Order(order_by or self.default_order, not ascending)
+        query = self._filtered(filters).evolve(order=(order,), limit=limit, offset=offset)
+        return self._list(query)
+
+    def _visible(self) -> Condition:
+        """What a default read may show (DEL-2)."""
+        return And(())
+
+    def _query(self, *conditions: Condition, **parts: Any) -> Query:
+        return self._session.query(self.kind, all_of(*conditions), **parts)
+
+    def _filtered(self, filters: dict[str, Any]) -> Query:
+        for name in filters:
+            if name not in self.kind.domains:
+                raise InvalidField(name, f"is not a field of {self.kind.table}", self.kind.domains)
+        newest = Order(self.default_order, True)
+        return self._query(equals(**filters), self._visible(), order=(newest,))
+
+    def _list(self, query: Query) -> list[R]:
+        found: list[R] = list(self._session.select(query))
+        self._session.note_read(query, (record.id for record in found))
+        return found
+
+    def _first(self, query: Query) -> R | None:
+        return next(iter(self._list(query.evolve(limit=1))), None)
+
+    def _found(self, record: R | None, id: int) -> R:
+        if record is None:
+            raise NotFound(self.noun, id)
+        return record
+
+    def _new_id(self) -> int:
+        return self._session.new_ids({self.kind: 1})[self.kind][0]

@@ -1,0 +1,420 @@
+"""Documents, their versions, deletes and restores, and their tags."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from loki_storage.batch import Batch
+from loki_storage.errors import (
+    Conflict,
+    Duplicate,
+    NotFound,
+    StaleVersion,
+    StaleWrite,
+    StorageError,
+)
+from loki_storage.models import (
+    AuditEntry,
+    Chain,
+    Correction,
+    CorrectionHistory,
+    Document,
+    DocumentTag,
+    DocumentType,
+    Kind,
+    Record,
+    Tag,
+    Validation,
+    ValidationResult,
+)
+from loki_storage.query import (
+    And,
+    Compare,
+    Condition,
+    In,
+    InQuery,
+    IsNull,
+    Not,
+    Order,
+    Query,
+    all_of,
+    equals,
+)
+from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
+from loki_storage.repositories.tags import TagRepository
+from loki_storage.rules import documents as rules
+from loki_storage.rules import tags as tag_rules
+from loki_storage.rules.change import Change
+from loki_storage.unit_of_work import Lost
+from loki_storage.values import JsonValue
+
+__all__ = ["DocumentRepository"]
+
+Versions = Literal["heads", "all"]
+
+
+class DocumentRepository(Repository[Document]):
+    """Documents of the session's tenant."""
+
+    kind: ClassVar[Kind] = Document
+    noun = "document"
+
+    # Writing
+
+    def create_document(
+        self,
+        content: str,
+        document_type: DocumentType | str,
+        client_id: str,
+        title: str | None = None,
+        description: str | None = None,
+        source: str | None = None,
+        language: str | None = "en",
+        user_id: str | None = None,
+        metadata: JsonValue = None,
+        tags: Sequence[str] = (),
+        on_duplicate: rules.OnDuplicate = "raise",
+    ) -> Document:
+        """Store a new document as version 1 of its chain.
+
+        ``on_duplicate`` says what to do where a live document of this client has exactly this text
+        (DUP-1): ``"raise"`` ``DuplicateDocument``, ``"return"`` that document, ``"allow"`` another.
+        ``tags`` are names; unknown ones are created. Limits: VAL-3. Two reads at most.
+        """
+        rules.check_on_duplicate(on_duplicate)
+        ids = self._session.new_ids({Document: 1})
+        document = rules.first_version(
+            id=ids[Document][0],
+            tenant=self._session.tenant,
+            now=self._session.now(),
+            content=content,
+            document_type=document_type,
+            client_id=client_id,
+            title=title,
+            description=description,
+            source=source,
+            language=language,
+            user_id=user_id,
+            metadata_json=metadata,
+        )
+        if on_duplicate != "allow":
+            existing = self._same_text(document)
+            if existing is not None and on_duplicate == "return":
+                return existing
+            if existing is not None:
+                raise rules.duplicate_of(existing)
+        links = self._links(document.root_id, tags)
+        change = rules.create(document, tags=links, on_duplicate=on_duplicate)
+        self._session.add(change, self._duplicate_lost(document))
+        return document
+
+    def create_version(
+        self, parent_id: int, content: str, user_id: str | None = None, **descriptive: Any
+    ) -> Document:
+        """Append a version to the head ``parent_id`` (VER-4).
+
+        Raises ``StaleVersion`` with ``.current_id`` where it is not the head, ``NotFound`` where the
+        document is deleted. Other descriptive fields are inherited (VER-7).
+        """
+        parent, view = self._view(parent_id)
+        return self._append(parent, view, content, user_id, rules.descriptive(descriptive))
+
+    def update(self, id: int, **descriptive: Any) -> Document:
+        """Change title, description, source, language or metadata of the head (VER-5)."""
+        document, view = self._view(id)
+        change = rules.update(view, document, self._session.now(), **rules.descriptive(descriptive))
+        return self._done(change, document, self._stale_lost(document))
+
+    def revert_to(self, version_id: int, user_id: str | None = None) -> Document:
+        """Append a version with exactly this version's content (VER-9)."""
+        version, view = self._view(version_id)
+        if version.is_deleted or view.head is None:
+            raise NotFound(self.noun, version_id)
+        return self._append(view.head, view, version.content, user_id, {}, action="revert")
+
+    def delete(self, id: int, reason: str | None = None) -> Document:
+        """Soft-delete the whole document, whichever of its versions is named (DEL-1, DEL-3)."""
+        document, chain, versions = self._whole(id)
+        change = rules.delete(chain, versions, self._session.now(), reason)
+        return self._done(change, document)
+
+    def delete_version(self, id: int) -> Document:
+        """Soft-delete one version; of the only live one it is ``delete`` (DEL-1)."""
+        document, chain, versions = self._whole(id)
+        change = rules.delete_version(chain, versions, id, self._session.now())
+        return self._done(change, document)
+
+    def restore(self, id: int) -> Document:
+        """Bring back a deleted document as it was before its last deletion (DEL-4)."""
+        document, chain, versions = self._whole(id)
+        return self._done(rules.restore(chain, versions, self._session.now()), document)
+
+    def restore_version(self, id: int) -> Document:
+        """Bring back one deleted version (DEL-4)."""
+        document, chain, versions = self._whole(id)
+        change = rules.restore_version(chain, versions, id, self._session.now())
+        return self._done(change, document)
+
+    def purge(self, ids: Iterable[int] | Query) -> list[int]:
+        """Remove soft-deleted documents for ever, each whole, in a commit of its own (DEL-6, TXN-9).
+
+        Returns the root ids that are gone. Raises ``IllegalTransition`` for a live document, after
+        those before it are gone, and in a session with pending writes.
+        """
+        unit = DocumentRepository(self._session.fresh())
+        if isinstance(ids, Query):
+            ids = [row[0] for row in unit._session.rows(ids, ("id",))]
+        gone: list[int] = []
+        for id in ids:
+            root = unit.get_by_id(id, include_deleted=True)
+            if root is None:
+                raise NotFound(self.noun, id)
+            if root.root_id not in gone:
+                unit._purge(root.root_id)
+                gone.append(root.root_id)
+        return gone
+
+    # Reading
+
+    def get_by_hash(self, content_hash: str, client_id: str) -> Document | None:
+        """The client's live head with this content hash; of several the first stored."""
+        heads = equals(client_id=client_id, content_hash=content_hash, is_latest=True)
+        return self._first(self._query(heads, self._visible()))
+
+    def get_latest_version(self, id: int) -> Document | None:
+        """The live head of the chain that ``id`` is a member of (VER-8)."""
+        return self._first(self._query(self._same_chain(id), equals(is_latest=True)))
+
+    def get_version_history(self, id: int, include_deleted: bool = False) -> list[Document]:
+        """The versions, ascending; any member may be named, also a deleted one (VER-8)."""
+        where = all_of(self._same_chain(id), And(()) if include_deleted else self._visible())
+        return self._list(self._query(where, order=(Order("version"),)))
+
+    def get_as_of(self, id: int, time: datetime, include_deleted: bool = False) -> Document | None:
+        """The version that was the newest at a time, if it is live today (VER-8)."""
+        conditions = [self._same_chain(id), Compare("created_at", "le", time)]
+        if not include_deleted:
+            conditions.append(self._visible())
+        return self._first(self._query(*conditions, order=(Order("version", True),)))
+
+    def get_by_client(
+        self,
+        client_id: str,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+        include_deleted: bool = False,
+        versions: Versions = "heads",
+    ) -> list[Document]:
+        """A client's documents, newest first."""
+        shown = And(()) if include_deleted else self._shown(versions)
+        query = self._query(equals(client_id=client_id), shown, order=(Order("created_at", True),))
+        return self._list(query.evolve(limit=limit, offset=offset))
+
+    def count(self, versions: Versions = "heads", **filters: Any) -> int:
+        """How many live documents (``versions="all"``: versions) have these field values."""
+        return self._session.count(self._filtered(filters).narrow(self._shown(versions)))
+
+    def get_all(
+        self,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+        order_by: str | None = None,
+        ascending: bool = False,
+        versions: Versions = "heads",
+        **filters: Any,
+    ) -> list[Document]:
+        """A page of live documents, newest first."""
+        order = Order(order_by or self.default_order, not ascending)
+        query = self._filtered(filters).narrow(self._shown(versions))
+        return self._list(query.evolve(order=(order,), limit=limit, offset=offset))
+
+    def verify(self, id: int) -> bool:
+        """Whether the stored content still has the stored hash and length (DOC-1)."""
+        document = self._found(self.get_by_id(id, include_deleted=True), id)
+        hashed = rules.content_hash(document.content) == document.content_hash
+        return hashed and len(document.content) == document.content_length
+
+    # Tags
+
+    def tags_of(self, id: int) -> list[Tag]:
+        """The tags of the document that ``id`` is a version of, by name (TAG-2)."""
+        links = Query(
+            DocumentTag,
+            self._session.tenant,
+            InQuery("document_id", self._query(equals(id=id)), "root_id"),
+        )
+        query = self._session.query(Tag, InQuery("id", links, "tag_id"), order=(Order("name"),))
+        return list(self._session.select(query))
+
+    def add_tag(self, id: int, name: str) -> Tag:
+        """Put a tag on the document; an unknown name becomes a tag (TAG-1, DEL-5)."""
+        chain = self._live_chain(id)
+        tag, known = TagRepository(self._session).named(name)
+        if known and self._link(chain.id, tag.id) is not None:
+            return tag
+        link = self._new_link(chain.id, tag.id)
+        self._session.add(tag_rules.link(chain, [link]), self._deleted_lost(id))
+        return tag
+
+    def remove_tag(self, id: int, name: str) -> None:
+        """Take a tag from the document; one that it does not have changes nothing (TAG-1)."""
+        chain = self._live_chain(id)
+        tag = TagRepository(self._session).get_by_name(name)
+        link = None if tag is None else self._link(chain.id, tag.id)
+        if link is not None:
+            self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id))
+
+    # What rules ask of the store
+
+    def _visible(self) -> Condition:
+        return equals(is_deleted=False)
+
+    def _shown(self, versions: str) -> Condition:
+        if versions not in ("heads", "all"):
+            raise StorageError('versions must be "heads" or "all"')
+        return equals(is_latest=True) if versions == "heads" else self._visible()
+
+    def _same_chain(self, id: int) -> Condition:
+        return InQuery("root_id", self._query(equals(id=id)), "root_id")
+
+    def _same_text(self, document: Document) -> Document | None:
+        heads = equals(
+            client_id=document.client_id, content_hash=document.content_hash, is_latest=True
+        )
+        found = list(self._session.select(self._query(heads, self._visible())))
+        return rules.same_text(found, document.content)
+
+    def _view(self, id: int) -> tuple[Document, rules.ChainView]:
+        """A member, its chain, head and last number, in one round trip; ``NotFound`` if deleted."""
+        chain_of = self._same_chain(id)
+        members = self._query(equals(id=id))
+        queries = [
+            members,
+            self._session.query(Chain, InQuery("id", members, "root_id")),
+            self._query(chain_of, equals(is_latest=True)),
+            self._query(chain_of, order=(Order("version", True),), limit=1),
+        ]
+        found, chains, heads, last = self._session.select_many(queries)
+        if not found:
+            raise NotFound(self.noun, id)
+        view = rules.ChainView(chains[0], heads[0] if heads else None, last[0])
+        if view.head is None or found[0].is_deleted:
+            raise NotFound(self.noun, id)
+        return found[0], view
+
+    def _whole(self, id: int) -> tuple[Document, Chain, list[Document]]:
+        """A member, its chain and all its versions, in one round trip."""
+        chains = self._session.query(Chain, InQuery("id", self._query(equals(id=id)), "root_id"))
+        found, versions = self._session.select_many(
+            [chains, self._query(self._same_chain(id), order=(Order("version"),))]
+        )
+        if not found:
+            raise NotFound(self.noun, id)
+        return next(v for v in versions if v.id == id), found[0], versions
+
+    def _append(
+        self,
+        parent: Document,
+        view: rules.ChainView,
+        content: str,
+        user_id: str | None,
+        fields: dict[str, Any],
+        action: str = "version",
+    ) -> Document:
+        document = rules.new_version(
+            view,
+            id=self._new_id(),
+            content=content,
+            now=self._session.now(),
+            user_id=user_id,
+            **fields,
+        )
+        change = rules.create_version(view, parent, document, action)
+        self._session.add(change, self._stale_lost(parent))
+        return document
+
+    def _done(
+        self, change: Change | None, document: Document, lost: Lost | None = None
+    ) -> Document:
+        """Add a change, if there is one, and give the record as the session sees it now."""
+        if change is None:
+            return document
+        self._session.add(change, lost)
+        return self._found(self._session.get(Document, document.id), document.id)
+
+    def _live_chain(self, id: int) -> Chain:
+        member = equals(id=id, is_deleted=False)
+        query = self._session.query(Chain, InQuery("id", self._query(member), "root_id"))
+        chain: Chain | None = next(iter(self._session.select(query)), None)
+        if chain is None or not chain.live:
+            raise NotFound(self.noun, id)
+        return chain
+
+    def _link(self, root_id: int, tag_id: int) -> DocumentTag | None:
+        query = self._session.query(DocumentTag, equals(document_id=root_id, tag_id=tag_id))
+        return next(iter(self._session.select(query)), None)
+
+    def _links(self, root_id: int, names: Sequence[str]) -> list[DocumentTag]:
+        tags = TagRepository(self._session)
+        return [self._new_link(root_id, tags.named(n)[0].id) for n in dict.fromkeys(names)]
+
+    def _new_link(self, root_id: int, tag_id: int) -> DocumentTag:
+        id = self._session.new_ids({DocumentTag: 1})[DocumentTag][0]
+        return DocumentTag(
+            id=id, tenant_id=self._session.tenant, document_id=root_id, tag_id=tag_id
+        )
+
+    def _purge(self, root_id: int) -> None:
+        self._session.add(rules.purge(*self._with_children(root_id)))
+        self._session.commit()
+
+    def _with_children(self, root_id: int) -> tuple[Chain, list[Record]]:
+        """A chain, and all rows that hang on it, children first."""
+        query = self._session.query
+        documents = self._query(equals(root_id=root_id))
+        validations = query(Validation, InQuery("document_id", documents, "id"))
+        corrections = query(Correction, InQuery("document_id", documents, "id"))
+        parts = self._session.select_many(
+            [
+                query(Chain, equals(id=root_id)),
+                query(DocumentTag, equals(document_id=root_id)),
+                query(CorrectionHistory, InQuery("correction_id", corrections, "id")),
+                corrections,
+                query(ValidationResult, InQuery("validation_id", validations, "id")),
+                validations,
+                documents,
+            ]
+        )
+        return parts[0][0], [record for part in parts[1:] for record in part]
+
+    # Races lost at commit, in the words of the rule that lost (TXN-7)
+
+    def _duplicate_lost(self, document: Document) -> Lost:
+        def lost(error: Conflict, batch: Batch) -> StorageError | None:
+            claim = isinstance(error, Duplicate) and "text_claim" in error.fields
+            return rules.duplicate_of(self._same_text(document)) if claim else None
+
+        return lost
+
+    def _stale_lost(self, parent: Document) -> Lost:
+        def lost(error: Conflict, batch: Batch) -> StorageError | None:
+            root_id = parent.root_id
+            if not (isinstance(error, StaleWrite) and _is_chain(error, root_id)):
+                return None
+            head = self._session.select(self._query(equals(root_id=root_id, is_latest=True)))
+            return StaleVersion(parent.id, next((row.id for row in head), None))
+
+        return lost
+
+    def _deleted_lost(self, id: int) -> Lost:
+        def lost(error: Conflict, batch: Batch) -> StorageError | None:
+            gone = isinstance(error, StaleWrite) and error.kind == Chain.table
+            return NotFound(self.noun, id) if gone else None
+
+        return lost
+
+
+def _is_chain(error: StaleWrite, root_id: int) -> bool:
+    return error.kind in (Chain.table, Document.table) and (
+        error.kind != Chain.table or error.id == root_id
+    )

@@ -1,0 +1,307 @@
+"""Validations and what their gates said."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from secrets import token_hex
+from typing import Any, ClassVar
+
+from loki_storage.batch import Batch
+from loki_storage.enums import GateStatus, ResultScope, RiskLevel, Severity
+from loki_storage.errors import (
+    Conflict,
+    Duplicate,
+    InvalidValue,
+    NotFound,
+    StaleWrite,
+    StorageError,
+)
+from loki_storage.models import Document, Kind, Validation, ValidationResult
+from loki_storage.protocol import Count, Max
+from loki_storage.query import (
+    Compare,
+    Condition,
+    In,
+    InQuery,
+    Order,
+    all_of,
+    equals,
+)
+from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
+from loki_storage.rules import validations as rules
+from loki_storage.rules.change import Change
+from loki_storage.unit_of_work import Lost
+from loki_storage.values import JsonValue
+
+__all__ = ["ValidationRepository"]
+
+
+class ValidationRepository(Repository[Validation]):
+    """Validations of the session's tenant; those of deleted documents only on request (DEL-1)."""
+
+    kind: ClassVar[Kind] = Validation
+    noun = "validation"
+
+    # Writing
+
+    def create_validation(
+        self,
+        document_id: int,
+        modules_used: Iterable[str],
+        client_id: str,
+        user_id: str | None = None,
+        config: JsonValue = None,
+        request_hash: str | None = None,
+    ) -> Validation:
+        """A pending validation of a live document version (VLD-4).
+
+        A ``request_hash`` that is known for the same document returns the validation that has it,
+        and writes nothing; for another document it is ``Duplicate``. Without one it is random.
+        """
+        document = self._document(document_id)
+        rules.require_version(document, client_id)
+        known = self._known(client_id, request_hash)
+        if known is not None:
+            return self._replay(known, document)
+        validation = Validation(
+            id=self._new_id(),
+            tenant_id=self._session.tenant,
+            document_id=document_id,
+            modules_used=list(modules_used),
+            config=config,
+            request_hash=request_hash or token_hex(32),
+            client_id=client_id,
+            user_id=user_id,
+            created_at=self._session.now(),
+        )
+        self._session.add(rules.create(validation, document), self._hash_lost(validation))
+        return validation
+
+    def start_validation(self, id: int) -> Validation:
+        """pending -> in_progress (VLD-1)."""
+        validation, document = self._running(id)
+        return self._done(rules.start(validation, document, self._session.now()), id)
+
+    def add_result(
+        self,
+        validation_id: int,
+        scope: ResultScope | str,
+        gate_key: str,
+        status: GateStatus | str,
+        severity: Severity | str | None = None,
+        message: str | None = None,
+        suggestion: str | None = None,
+        legal_source: str | None = None,
+        module_id: str | None = None,
+        gate_id: str | None = None,
+        confidence_score: float | None = None,
+        evidence: JsonValue = None,
+        metadata: JsonValue = None,
+        gate_version: str | None = None,
+    ) -> ValidationResult:
+        """What one gate said; the validation must be in progress (VLD-1, VLD-2)."""
+        result = {
+            "scope": scope,
+            "gate_key": gate_key,
+            "status": status,
+            "severity": severity,
+            "message": message,
+            "suggestion": suggestion,
+            "legal_source": legal_source,
+            "module_id": module_id,
+            "gate_id": gate_id,
+            "confidence_score": confidence_score,
+            "evidence": evidence,
+            "metadata": metadata,
+            "gate_version": gate_version,
+        }
+        return self.add_results(validation_id, [result])[0]
+
+    def add_results(
+        self, validation_id: int, results: Iterable[Mapping[str, Any]]
+    ) -> list[ValidationResult]:
+        """What several gates said: mappings of ``add_result``'s arguments; one batch."""
+        validation, document = self._running(validation_id)
+        given = list(results)
+        ids = self._session.new_ids({ValidationResult: len(given)}).get(ValidationResult, [])
+        now = self._session.now()
+        records = [
+            _result(fields, id, validation, now) for fields, id in zip(given, ids, strict=True)
+        ]
+        change = rules.add_results(validation, document, records)
+        if change is not None:
+            self._session.add(change)
+        return records
+
+    def complete_validation(
+        self, id: int, overall_risk: RiskLevel | str | None = None
+    ) -> Validation:
+        """in_progress -> completed; the risk is what is said, else the worst failure's (VLD-3)."""
+        validation, document = self._running(id)
+        risk = self._worst_failure(id) if overall_risk is None else overall_risk
+        now = self._session.now()
+        return self._done(rules.complete(validation, document, now, RiskLevel(_known(risk))), id)
+
+    def fail_validation(
+        self, id: int, error_message: str | None, error_traceback: str | None = None
+    ) -> Validation:
+        """pending or in_progress -> failed (VLD-1)."""
+        validation, document = self._running(id)
+        now = self._session.now()
+        change = rules.fail(validation, document, now, error_message, error_traceback)
+        return self._done(change, id)
+
+    def cancel_validation(self, id: int) -> Validation:
+        """pending or in_progress -> cancelled (VLD-1)."""
+        validation, document = self._running(id)
+        return self._done(rules.cancel(validation, document, self._session.now()), id)
+
+    # Reading
+
+    def get_results(self, validation_id: int) -> list[ValidationResult]:
+        """All results of a validation, in the order in which they came."""
+        return list(self._session.select(self._results(validation_id)))
+
+    def get_with_results(
+        self, id: int, include_deleted: bool = False
+    ) -> tuple[Validation, list[ValidationResult]] | None:
+        """A validation and all its results, in one round trip."""
+        shown = () if include_deleted else (self._visible(),)
+        found, results = self._session.select_many(
+            [self._query(equals(id=id), *shown), self._results(id)]
+        )
+        self._session.note_read(self._query(equals(id=id)), [row.id for row in found])
+        return (found[0], results) if found else None
+
+    def get_by_document(self, document_id: int, versions: str = "all") -> list[Validation]:
+        """The validations of the document (``versions="this"``: of this version), newest first."""
+        if versions not in ("all", "this"):
+            raise InvalidValue("versions", 'must be "all" or "this"')
+        members = self._session.query(Document, equals(id=document_id))
+        chain = self._session.query(Document, InQuery("root_id", members, "root_id"))
+        of = InQuery("document_id", members if versions == "this" else chain, "id")
+        return self._list(self._query(of, self._visible(), order=(Order("created_at", True),)))
+
+    def get_recent(self, client_id: str | None = None, limit: int = 10) -> list[Validation]:
+        """The newest validations, of one client or of all."""
+        query = self._query(*_client(client_id), self._visible())
+        return self._list(query.evolve(order=(Order("created_at", True),), limit=limit))
+
+    def get_gate_failure_stats(
+        self, client_id: str | None = None, days: int | None = None, limit: int = 10
+    ) -> list[dict[str, Any]]:
+        """Gates by number of failures, most first, each with its worst severity by rank."""
+        conditions: list[Condition] = [*_client(client_id), equals(status=GateStatus.FAIL)]
+        if days is not None:
+            since = self._session.now() - timedelta(days=days)
+            conditions.append(Compare("created_at", "ge", since))
+        query = self._session.query(ValidationResult, all_of(*conditions, self._shown_results()))
+        groups = self._session.aggregate(
+            query, ["gate_key", "module_id", "gate_id"], [Count(), Max("severity")]
+        )
+        most = sorted(groups, key=lambda group: (-group.values[0], group.key[0]))[:limit]
+        return [
+            {
+                "gate_key": group.key[0],
+                "module_id": group.key[1],
+                "gate_id": group.key[2],
+                "failure_count": group.values[0],
+                "max_severity": group.values[1],
+            }
+            for group in most
+        ]
+
+    def get_risk_breakdown(self, client_id: str | None = None) -> dict[str, int]:
+        """How many validations have each overall risk, worst first, unseen ones with 0."""
+        query = self._query(*_client(client_id), self._visible())
+        counts = {g.key[0]: g.values[0] for g in self._session.aggregate(query, ["overall_risk"])}
+        return {level.value: counts.get(level, 0) for level in RiskLevel}
+
+    # What rules ask of the store
+
+    def _visible(self) -> Condition:
+        return InQuery("document_id", self._session.query(Document, equals(is_deleted=False)), "id")
+
+    def _shown_results(self) -> Condition:
+        return InQuery("validation_id", self._query(self._visible()), "id")
+
+    def _results(self, validation_id: int) -> Any:
+        return self._session.query(
+            ValidationResult, equals(validation_id=validation_id), order=(Order("id"),)
+        )
+
+    def _document(self, id: int) -> Document:
+        document = self._session.get(Document, id)
+        if document is None:
+            raise NotFound("document", id)
+        return document
+
+    def _running(self, id: int) -> tuple[Validation, Document]:
+        """A validation and its document version, which must be live, in one round trip."""
+        mine = self._query(equals(id=id))
+        of = self._session.query(Document, InQuery("id", mine, "document_id"))
+        found, documents = self._session.select_many([mine, of])
+        if not found or documents[0].is_deleted:
+            raise NotFound(self.noun, id)
+        return found[0], documents[0]
+
+    def _known(self, client_id: str, request_hash: str | None) -> Validation | None:
+        if request_hash is None:
+            return None
+        query = self._query(equals(client_id=client_id, request_hash=request_hash))
+        return next(iter(self._session.select(query)), None)
+
+    def _replay(self, known: Validation, document: Document) -> Validation:
+        if self._document(known.document_id).root_id != document.root_id:
+            raise Duplicate(Validation.table, ("client_id", "request_hash"))
+        return known
+
+    def _worst_failure(self, id: int) -> RiskLevel:
+        failed = equals(validation_id=id, status=GateStatus.FAIL)
+        query = self._session.query(ValidationResult, failed)
+        worst = self._session.aggregate(query, measures=[Max("severity")])[0].values[0]
+        return RiskLevel.NONE if worst is None else RiskLevel(worst)
+
+    def _done(self, change: Change, id: int) -> Validation:
+        self._session.add(change)
+        return self._found(self._session.get(Validation, id), id)
+
+    def _hash_lost(self, validation: Validation) -> Lost:
+        def lost(error: Conflict, batch: Batch) -> StorageError | None:
+            if isinstance(error, Duplicate) and "request_hash" in error.fields:
+                return StaleWrite(Validation.table, validation.id)
+            if isinstance(error, StaleWrite) and error.kind == Document.table:
+                return NotFound("document", validation.document_id)
+            return None
+
+        return lost
+
+
+def _client(client_id: str | None) -> list[Condition]:
+    return [] if client_id is None else [equals(client_id=client_id)]
+
+
+def _known(risk: RiskLevel | str) -> RiskLevel:
+    return Validation.domains["overall_risk"].accept("overall_risk", risk)  # type: ignore[return-value]
+
+
+def _result(
+    fields: Mapping[str, Any], id: int, validation: Validation, now: datetime
+) -> ValidationResult:
+    named = {("metadata_json" if name == "metadata" else name): v for name, v in fields.items()}
+    key = named.get("gate_key")
+    if isinstance(key, str):
+        module, gate = rules.gate_names(key, named.get("module_id"), named.get("gate_id"))
+        named |= {"module_id": module, "gate_id": gate}
+    try:
+        return ValidationResult(
+            id=id,
+            tenant_id=validation.tenant_id,
+            validation_id=validation.id,
+            client_id=validation.client_id,
+            created_at=now,
+            **named,
+        )
+    except TypeError:
+        raise InvalidValue(
+            "result", "must have the arguments of add_result, and no others"
+        ) from None

@@ -1,0 +1,1 @@
+"""The rules: pure functions from records, arguments and the time to a ``Change``. No I/O here."""

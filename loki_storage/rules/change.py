@@ -1,0 +1,252 @@
+"""What a rule returns: the steps of one operation, and what the audit must tell of it.
+
+A ``Change`` cannot be built without its audit action, and the unit of work writes nothing but
+changes: so no row changes without an audit entry in the same batch (AUD-1).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any
+
+import attrs
+
+from loki_storage.batch import Delete, Insert, Operation, Require, Update
+from loki_storage.enums import ActorType, AuditAction, EntityType
+from loki_storage.models import (
+    AuditEntry,
+    Correction,
+    CorrectionHistory,
+    Document,
+    DocumentTag,
+    ExportLog,
+    Kind,
+    Record,
+    RetentionPolicy,
+    Tag,
+    Validation,
+    ValidationResult,
+)
+from loki_storage.query import Query
+from loki_storage.values import JsonText, JsonValue, canonical, parse
+
+__all__ = [
+    "NO_CLIENT",
+    "Actor",
+    "Change",
+    "Edit",
+    "Removal",
+    "Step",
+    "audit_entry",
+    "edit",
+    "operations",
+    "ranges",
+    "read_noted",
+    "told",
+]
+
+
+@attrs.frozen
+class Actor:
+    """Who acts, and from where; given once per session, told in every audit entry."""
+
+    id: str
+    type: str = ActorType.USER
+    ip_address: str | None = None
+    user_agent: str | None = attrs.field(default=None, repr=False)
+    request_id: str | None = None
+
+
+@attrs.frozen
+class Edit:
+    """Change fields of a row that was read as ``before``, if it still has the guard's values."""
+
+    before: Record
+    changes: Mapping[str, object]
+    guard: Mapping[str, object] = attrs.field(factory=dict)
+
+    @property
+    def operation(self) -> Update:
+        return Update(type(self.before), self.before.id, self.changes, self.guard)
+
+
+@attrs.frozen
+class Removal:
+    """Remove a row that was read as ``before``."""
+
+    before: Record
+    guard: Mapping[str, object] = attrs.field(factory=dict)
+
+    @property
+    def operation(self) -> Delete:
+        return Delete(type(self.before), self.before.id, self.guard)
+
+
+Step = Insert | Edit | Removal | Require
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """One operation on one aggregate. ``document_id`` is the chain's root id."""
+
+    action: str
+    entity_type: str
+    entity_id: int | None
+    client_id: str
+    steps: Sequence[Step]
+    document_id: int | None = None
+    validation_id: int | None = None
+    metadata: JsonValue = None
+
+
+def edit(before: Record, guard: Mapping[str, object] | None = None, /, **changes: object) -> Edit:
+    """An edit of those fields that really change."""
+    real = {
+        field: value
+        for field, value in changes.items()
+        if before.stored(field) != before.domains[field].accept(field, value)
+    }
+    return Edit(before, real, guard or {})
+
+
+def audit_entry(change: Change, *, id: int, tenant: str, actor: Actor, now: datetime) -> AuditEntry:
+    """The audit entry of a change (AUD-1)."""
+    return AuditEntry(
+        id=id,
+        tenant_id=tenant,
+        document_id=change.document_id,
+        validation_id=change.validation_id,
+        action=change.action,
+        entity_type=change.entity_type,
+        entity_id=change.entity_id,
+        actor_id=actor.id,
+        actor_type=ActorType(actor.type),
+        changes=_changes(change.steps),
+        metadata_json=change.metadata,
+        ip_address=actor.ip_address,
+        user_agent=actor.user_agent,
+        request_id=actor.request_id,
+        timestamp=now,
+        client_id=change.client_id,
+    )
+
+
+_ENTITIES: Mapping[Kind, str] = {
+    Document: EntityType.DOCUMENT,
+    DocumentTag: EntityType.DOCUMENT,
+    Validation: EntityType.VALIDATION,
+    ValidationResult: EntityType.VALIDATION,
+    Correction: EntityType.CORRECTION,
+    CorrectionHistory: EntityType.CORRECTION,
+    Tag: EntityType.TAG,
+    RetentionPolicy: EntityType.POLICY,
+    ExportLog: EntityType.EXPORT,
+    AuditEntry: EntityType.AUDIT,
+}
+NO_CLIENT = "-"
+"""The client of audit entries about what belongs to no client (AUD-1)."""
+
+
+def read_noted(query: Query, ids: Iterable[int]) -> Change:
+    """The change-less change that tells of a read: its query and the ids (AUD-4)."""
+    found: list[JsonValue] = list(ranges(ids))  # type: ignore[arg-type]
+    return Change(
+        action=AuditAction.READ,
+        entity_type=_ENTITIES[query.kind],
+        entity_id=None,
+        client_id=NO_CLIENT,
+        steps=(),
+        metadata={"kind": query.kind.table, "query": query.to_json(), "ids": found},
+    )
+
+
+def ranges(ids: Iterable[int]) -> list[list[int]]:
+    """Ids as sorted ranges ``[first, last]``."""
+    ordered = sorted(ids)
+    if not ordered:
+        return []
+    breaks = [n for n, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
+    starts, ends = [0, *breaks], [*breaks, len(ordered)]
+    return [[ordered[start], ordered[end - 1]] for start, end in zip(starts, ends, strict=True)]
+
+
+_HASHED = frozenset(
+    {
+        "content",
+        "original_content",
+        "corrected_content",
+        "diff",
+        "evidence",
+        "error_traceback",
+    }
+)
+"""Fields that the trail tells by their SHA-256, not by their text (AUD-1)."""
+
+
+def _changes(steps: Sequence[Step]) -> JsonText | None:
+    ids: dict[tuple[str, Kind], list[int]] = {}
+    fields: list[JsonValue] = []
+    for step in steps:
+        row = _row(step)
+        if row is None:
+            continue
+        op, kind, id = row
+        ids.setdefault((op, kind), []).append(id)
+        if isinstance(step, Edit):
+            fields.append(_fields(step))
+    if not ids:
+        return None
+    rows: list[JsonValue] = [
+        {"kind": kind.table, "op": op, "ids": ranges(found)}  # type: ignore[dict-item]
+        for (op, kind), found in ids.items()
+    ]
+    return canonical({"rows": rows, "fields": fields}, "changes", bounded=False)
+
+
+def _row(step: Step) -> tuple[str, Kind, int] | None:
+    """What a step does to which row; None where the trail does not tell it."""
+    match step:
+        case Insert(record):
+            op = "insert"
+        case Edit(before=record, changes=changes):
+            if not changes:
+                return None
+            op = "update"
+        case Removal(before=record):
+            op = "delete"
+        case _:
+            return None
+    return None if record.internal else (op, type(record), record.id)
+
+
+def _fields(step: Edit) -> JsonValue:
+    before = step.before
+    after = before.replaced(step.operation.changes)
+    return {
+        "kind": before.table,
+        "id": before.id,
+        "before": {field: told(field, before.stored(field)) for field in step.changes},
+        "after": {field: told(field, after.stored(field)) for field in step.changes},
+    }
+
+
+def told(field: str, value: Any) -> JsonValue:
+    if value is None:
+        return None
+    if field in _HASHED:
+        return f"sha256:{sha256(str(value).encode()).hexdigest()}"
+    if isinstance(value, JsonText):
+        return parse(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str.__str__(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+
+
+def operations(change: Change) -> list[Operation]:
+    """The steps as operations of a batch."""
+    return [
+        step.operation if isinstance(step, Edit | Removal) else step
+        for step in change.steps
+        if not (isinstance(step, Edit) and not step.changes)
+    ]

@@ -1,0 +1,230 @@
+"""``open_storage``, ``Storage`` and ``Session``: where everything begins."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import attrs
+
+from loki_storage.configuration import (
+    Settings,
+    backend_options,
+    load_settings,
+    make_parent,
+    scheme_of,
+)
+from loki_storage.errors import Contention, InvalidValue, StorageError
+from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
+from loki_storage.plugins import find_backend, plugin_manager
+from loki_storage.protocol import Backend
+from loki_storage.query import Query
+from loki_storage.repositories import (
+    AuditRepository,
+    CorrectionRepository,
+    DocumentRepository,
+    TagRepository,
+    ValidationRepository,
+)
+from loki_storage.unit_of_work import (
+    SYSTEM,
+    Actor,
+    Clock,
+    Context,
+    IdLeases,
+    UnitOfWork,
+    pauses,
+    utc_now,
+)
+
+__all__ = ["Session", "Storage", "open_storage"]
+
+T = TypeVar("T")
+
+
+class Session(UnitOfWork):
+    """A unit of work with the repositories: one tenant, one actor, one commit.
+
+    A clean end of the ``with`` block commits, an exception discards.
+    """
+
+    @cached_property
+    def documents(self) -> DocumentRepository:
+        """Documents, versions, tags on documents."""
+        return DocumentRepository(self)
+
+    @cached_property
+    def validations(self) -> ValidationRepository:
+        """Validations and their results."""
+        return ValidationRepository(self)
+
+    @cached_property
+    def corrections(self) -> CorrectionRepository:
+        """Corrections and their history."""
+        return CorrectionRepository(self)
+
+    @cached_property
+    def audit(self) -> AuditRepository:
+        """The audit trail."""
+        return AuditRepository(self)
+
+    @cached_property
+    def tags(self) -> TagRepository:
+        """Tags."""
+        return TagRepository(self)
+
+
+class Storage:
+    """An open store. Thread-safe; a context manager that closes it."""
+
+    def __init__(
+        self, backend: Backend, hooks: Any, clock: Clock = utc_now, name: str = ""
+    ) -> None:
+        self.backend = backend
+        self.name = name
+        self._hooks, self._clock = hooks, clock
+        self._leases = IdLeases(backend)
+
+    def session(
+        self,
+        *,
+        actor: Actor | str | None = None,
+        tenant: str = DEFAULT_TENANT,
+        timeout: float = 10.0,
+        read_only: bool = False,
+        audit_reads: bool = False,
+    ) -> Session:
+        """A unit of work for one tenant. ``timeout``: seconds that a commit may try to get through."""
+        if read_only and audit_reads:
+            raise InvalidValue("audit_reads", "needs a session that may write")
+        context = Context(
+            tenant=checked_tenant(tenant),
+            actor=_actor(actor),
+            timeout=timeout,
+            read_only=read_only,
+            audit_reads=audit_reads,
+        )
+        return Session(self.backend, self._leases, context, self._clock, self._hooks)
+
+    def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:
+        """``fn(session)``, committed; the whole unit again when another writer was first (TXN-4).
+
+        A rule's own error that a second run meets again is raised as it is. ``Contention`` when the
+        timeout (seconds) ends first; then nothing of this unit was written.
+        """
+        deadline, seen = time.monotonic() + timeout, _Repeated()
+        for pause in pauses():
+            try:
+                with self.session(timeout=max(0.0, deadline - time.monotonic()), **options) as unit:
+                    result = fn(unit)
+            except StorageError as error:
+                if not error.retryable or seen.again(error):
+                    raise
+                if time.monotonic() + pause >= deadline:
+                    raise Contention(
+                        f"other writers won for {timeout:g} s; nothing was written, try again later"
+                    ) from error
+                time.sleep(pause)
+            else:
+                return result
+        raise AssertionError("pauses never end")
+
+    def stream(self, query: Query, *, tenant: str | None = None) -> Iterator[Any]:
+        """The query's records with constant memory, at one moment, taken at the first ``next()``."""
+        if tenant is not None and tenant != query.tenant:
+            raise InvalidValue("tenant", "is not the query's tenant")
+        return self.backend.select(query)
+
+    def was_applied(self, receipt: int, *, tenant: str | None = None) -> bool:
+        """Whether the commit with this receipt happened (``OutcomeUnknown``, TXN-5)."""
+        return receipt in self.backend.get_many(AuditEntry, (receipt,), tenant)
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the store's schema to a revision."""
+        self.backend.migrate(revision)
+
+    def dump(self, tenant: str | None = None) -> Iterator[Record]:
+        """Every record, canonically ordered; equal stores have equal dumps (BAK-1)."""
+        return self.backend.dump(tenant)
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        self.backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Storage {self.name}>"
+
+
+def open_storage(
+    url: str | None = None,
+    *,
+    settings: Settings | None = None,
+    create: bool | None = None,
+    clock: Clock | None = None,
+    **options: Any,
+) -> Storage:
+    """Open the store of a URL, or of the settings (environment, then the default SQLite file).
+
+    ``create``: lay out an empty store; by default where the backend says so (SQLite, memory).
+    ``clock``: gives aware datetimes, for tests. Other arguments are options of the backend; unknown
+    ones are ``InvalidField``. Raises ``PluginError`` where no backend fits the URL, ``SchemaOutdated``
+    where the store has another schema revision (MIG-1).
+    """
+    chosen = settings or load_settings(url, **options)
+    manager = plugin_manager()
+    spec = find_backend(scheme_of(chosen.url), manager)
+    make_parent(chosen.url)
+    backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen.options))
+    try:
+        backend.prepare(create=spec.creates if create is None else create)
+    except BaseException:
+        backend.close()
+        raise
+    return Storage(backend, manager.hook, clock or utc_now, spec.name)
+
+
+def checked_tenant(tenant: str) -> str:
+    """The tenant, or ``InvalidValue``."""
+    accepted = AuditEntry.domains["tenant_id"].accept("tenant", tenant)
+    return str(accepted)
+
+
+def _actor(actor: Actor | str | None) -> Actor:
+    if actor is None:
+        return SYSTEM
+    chosen = Actor(actor) if isinstance(actor, str) else actor
+    domains = AuditEntry.domains
+    return Actor(
+        id=domains["actor_id"].accept("actor", chosen.id),  # type: ignore[arg-type]
+        type=domains["actor_type"].accept("actor.type", chosen.type),  # type: ignore[arg-type]
+        **{
+            name: domains[name].accept(f"actor.{name}", getattr(chosen, name))  # type: ignore[arg-type]
+            for name in ("ip_address", "user_agent", "request_id")
+        },
+    )
+
+
+@attrs.define
+class _Repeated:
+    """Tells when a rule's error comes again with the same facts: then no retry will help."""
+
+    _last: tuple[Any, ...] = ()
+
+    def again(self, error: StorageError) -> bool:
+        facts = (type(error), getattr(error, "document_id", None), getattr(error, "existing_id", 0))
+        decided = hasattr(error, "document_id") or hasattr(error, "existing_id")
+        repeated = decided and facts == self._last
+        self._last = facts
+        return repeated

@@ -1,0 +1,383 @@
+"""The unit of work: buffered changes over committed reads, committed as one batch.
+
+A clean end commits, an exception discards. Repositories read through it and add ``Change`` values
+to it; nothing else writes.
+"""
+
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import attrs
+import pluggy
+
+from loki_storage.batch import Batch
+from loki_storage.deadline import within
+from loki_storage.enums import ActorType
+from loki_storage.errors import (
+    Conflict,
+    ConnectionLost,
+    IllegalTransition,
+    InvalidValue,
+    OutcomeUnknown,
+    ReadOnly,
+    StorageError,
+    Unavailable,
+)
+from loki_storage.models import AuditEntry, Kind, Record
+from loki_storage.overlay import Pending, kinds_of, merged
+from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
+from loki_storage.query import In, Query
+from loki_storage.rules.change import Actor, Change, audit_entry, read_noted
+
+__all__ = [
+    "SYSTEM",
+    "Actor",
+    "Clock",
+    "Context",
+    "IdLeases",
+    "Lost",
+    "UnitOfWork",
+    "pauses",
+    "utc_now",
+]
+
+LOGGER = logging.getLogger("loki_storage")
+Clock = Callable[[], datetime]
+Lost = Callable[[Conflict, Batch], Batch | StorageError | None]
+"""Explains a race lost at commit: the rule's own error, another batch to apply, or None."""
+R = TypeVar("R", bound=Record)
+
+SYSTEM = Actor("system", ActorType.SYSTEM)
+LARGEST_LEASE = 10_000
+
+
+def utc_now() -> datetime:
+    """The default clock."""
+    return datetime.now(UTC)
+
+
+class IdLeases:
+    """Fresh ids from leased blocks, shared by all sessions of a storage.
+
+    The first lease of a kind is what is needed, later ones double, up to 10,000.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._lock = Lock()
+        self._left: dict[Kind, list[range]] = defaultdict(list)
+        self._size: dict[Kind, int] = {}
+
+    def take(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
+        """That many ids of each kind; at most one ``reserve``."""
+        with self._lock:
+            short = {kind: n - self._count(kind) for kind, n in counts.items()}
+            leases = {kind: self._lease(kind, n) for kind, n in short.items() if n > 0}
+            if leases:
+                for kind, leased in self._backend.reserve(leases).items():
+                    self._left[kind].append(leased)
+            return {kind: self._pop(kind, n) for kind, n in counts.items()}
+
+    def _count(self, kind: Kind) -> int:
+        return sum(map(len, self._left[kind]))
+
+    def _lease(self, kind: Kind, needed: int) -> int:
+        size = max(needed, min(2 * self._size.get(kind, 0), LARGEST_LEASE))
+        self._size[kind] = size
+        return size
+
+    def _pop(self, kind: Kind, count: int) -> list[int]:
+        ids: list[int] = []
+        blocks = self._left[kind]
+        while len(ids) < count:
+            part = blocks[0][: count - len(ids)]
+            blocks[0] = blocks[0][len(part) :]
+            ids.extend(part)
+            if not blocks[0]:
+                del blocks[0]
+        return ids
+
+
+@attrs.frozen(kw_only=True)
+class Context:
+    """What stays the same for all of a session; hooks are given it."""
+
+    tenant: str
+    actor: Actor = SYSTEM
+    timeout: float = 10.0
+    read_only: bool = False
+    audit_reads: bool = False
+
+
+class UnitOfWork(Reader):
+    """Reads and writes of one tenant by one actor; serves one thread at a time (TXN-8)."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        leases: IdLeases,
+        context: Context,
+        clock: Clock,
+        hooks: pluggy.HookRelay,
+    ) -> None:
+        self.context = context
+        self.receipt: int | None = None
+        """Audit entry id of the last commit: its presence proves the commit (TXN-5)."""
+        self._backend, self._leases, self._clock, self._hooks = backend, leases, clock, hooks
+        self._pending = Pending()
+        self._lost: list[Lost] = []
+        self._audit_ids: list[int] = []
+        self._moment: datetime | None = None
+
+    @property
+    def tenant(self) -> str:
+        return self.context.tenant
+
+    @property
+    def actor(self) -> Actor:
+        return self.context.actor
+
+    @property
+    def _unaudited(self) -> Context:
+        return attrs.evolve(self.context, audit_reads=False)
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything waits for the commit."""
+        return bool(self._pending)
+
+    def now(self) -> datetime:
+        """The clock's time, in UTC."""
+        moment = self._clock()
+        if moment.tzinfo is None:
+            raise InvalidValue("clock", "must give aware datetimes")
+        return moment.astimezone(UTC)
+
+    # Reading: the backend's own methods where nothing pending can matter, else the overlay.
+
+    def select(self, query: Query) -> Iterator[Any]:
+        if not self._pending.touches(kinds_of(query)):
+            return self._backend.select(query)
+        return merged(query, self._pending, self._backend.select, self.select)
+
+    def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
+        if self._pending.touches([kind]):
+            return super().get_many(kind, ids, tenant)
+        with within(self.context.timeout):
+            return self._backend.get_many(kind, ids, tenant)
+
+    def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
+        if any(self._pending.touches(kinds_of(query)) for query in queries):
+            return super().select_many(queries)
+        with within(self.context.timeout):
+            return self._backend.select_many(queries)
+
+    def count(self, query: Query) -> int:
+        return self._reader(query).count(query)
+
+    def exists(self, query: Query) -> bool:
+        return self._reader(query).exists(query)
+
+    def aggregate(
+        self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
+    ) -> list[Group]:
+        return self._reader(query).aggregate(query, by, measures)
+
+    def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        return self._reader(query).rows(query, fields)
+
+    def search(self, query: Query) -> Iterator[Any]:
+        return self._reader(query).search(query)
+
+    def get(self, kind: type[R], id: int) -> R | None:
+        """The tenant's record of this id, deleted or not."""
+        return self.get_many(kind, (id,), self.tenant).get(id)
+
+    def both_views(self, query: Query) -> list[Any]:
+        """What matches in the session's view or in the store without it."""
+        found = {record.id: record for record in self._backend.select(query)}
+        return list((found | {record.id: record for record in self.select(query)}).values())
+
+    def query(self, kind: Kind, *args: Any, **parts: Any) -> Query:
+        """A query of this session's tenant."""
+        return Query(kind, self.tenant, *args, **parts)
+
+    def _reader(self, query: Query) -> Reader:
+        return _Overlaid(self) if self._pending.touches(kinds_of(query)) else self._backend
+
+    def note_read(self, query: Query, ids: Iterable[int]) -> None:
+        """Audit a read before its records are handed out, in a commit of its own (AUD-4)."""
+        if self.context.audit_reads:
+            unit = UnitOfWork(
+                self._backend, self._leases, self._unaudited, self._clock, self._hooks
+            )
+            with unit:
+                unit.add(read_noted(query, ids))
+
+    # Writing
+
+    def new_ids(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
+        """Fresh ids, and one for an audit entry, with at most one round trip."""
+        self._check_writable()
+        wanted = {**counts, AuditEntry: counts.get(AuditEntry, 0) + (not self._audit_ids)}
+        with within(self.context.timeout):
+            ids = self._leases.take({kind: n for kind, n in wanted.items() if n})
+        self._audit_ids.extend(ids.pop(AuditEntry, ()))
+        return ids
+
+    def add(self, change: Change, lost: Lost | None = None) -> None:
+        """Buffer a change and its audit entry; a change of nothing leaves no trace.
+
+        ``lost`` explains a conflict at commit in the rule's own words (TXN-7).
+        """
+        self._check_writable()
+        if not self._audit_ids:
+            self.new_ids({})
+        entry = audit_entry(
+            change,
+            id=self._audit_ids[0],
+            tenant=self.tenant,
+            actor=self.actor,
+            now=self.now(),
+        )
+        self._pending.add(change)
+        self._pending.insert(entry)
+        self._audit_ids.pop(0)
+        if lost is not None:
+            self._lost.append(lost)
+
+    def commit(self) -> None:
+        """Write all that is pending as one batch; whatever happens, nothing is pending afterwards.
+
+        Raises the rule's own error for a race that was lost (``StaleVersion``,
+        ``DuplicateDocument``), else ``StaleWrite``, ``Duplicate`` or ``BrokenReference``;
+        ``OutcomeUnknown`` where the store did not answer within the session's timeout (TXN-5).
+        """
+        operations, lost = self._pending.operations(), self._lost
+        self.rollback()
+        if not operations:
+            return
+        batch = Batch(self.tenant, operations)
+        self._hooks.loki_before_commit(batch=batch, context=self.context)
+        batch = self._apply_explained(batch, lost)
+        self.receipt = _receipt(batch)
+        self._announce(batch)
+
+    def rollback(self) -> None:
+        """Forget all that is pending."""
+        self._pending, self._lost = Pending(), []
+
+    def fresh(self) -> "Self":
+        """Another unit of work with the same context, for what commits on its own (TXN-9)."""
+        if self.pending:
+            raise IllegalTransition("commit or roll back first: this commits in units of its own")
+        return type(self)(self._backend, self._leases, self.context, self._clock, self._hooks)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.commit()
+        else:
+            self.rollback()
+
+    def _check_writable(self) -> None:
+        if self.context.read_only:
+            raise ReadOnly("this session is read-only; open one without read_only=True to write")
+
+    def _apply_explained(self, batch: Batch, lost: Sequence[Lost]) -> Batch:
+        """Apply a batch; a conflict becomes the error of the rule that lost, or another batch."""
+        deadline = time.monotonic() + self.context.timeout
+        while True:
+            try:
+                self._apply(batch, deadline)
+            except Conflict as error:
+                explained = _first_answer(lost, error, batch)
+                if explained is None:
+                    raise
+                if not isinstance(explained, Batch):
+                    raise explained from error
+                if time.monotonic() > deadline:
+                    raise
+                batch = explained
+            else:
+                return batch
+
+    def _apply(self, batch: Batch, deadline: float) -> None:
+        """Apply until there is an answer; then the receipt tells whether it happened (TXN-5)."""
+        try:
+            with within(deadline - time.monotonic()):
+                self._backend.apply(batch)
+        except ConnectionLost:
+            self._apply_again(batch, deadline)
+
+    def _apply_again(self, batch: Batch, deadline: float) -> None:
+        receipt = _receipt(batch)
+        for pause in pauses():
+            if time.monotonic() + pause > deadline:
+                raise OutcomeUnknown(receipt)
+            time.sleep(pause)
+            try:
+                with within(deadline - time.monotonic()):
+                    self._apply_once(batch, receipt)
+            except Conflict:
+                raise
+            except Unavailable:
+                continue
+            return
+
+    def _apply_once(self, batch: Batch, receipt: int) -> None:
+        """Apply a batch that an earlier attempt may have applied: then its receipt is there."""
+        try:
+            self._backend.apply(batch)
+        except Conflict:
+            if not self._backend.get_many(AuditEntry, (receipt,), self.tenant):
+                raise
+
+    def _announce(self, batch: Batch) -> None:
+        try:
+            self._hooks.loki_after_commit(batch=batch, context=self.context)
+        except Exception:  # a hook's failure cannot undo what is durable
+            LOGGER.exception("a loki_after_commit hook failed")
+
+
+class _Overlaid(Reader):
+    """The derived defaults over a session's own view."""
+
+    def __init__(self, session: UnitOfWork) -> None:
+        self._session = session
+
+    def select(self, query: Query) -> Iterator[Any]:
+        return self._session.select(query)
+
+
+def _first_answer(
+    lost: Sequence[Lost], error: Conflict, batch: Batch
+) -> Batch | StorageError | None:
+    answers = (explain(error, batch) for explain in lost)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _receipt(batch: Batch) -> int:
+    return next(operation.id for operation in batch.operations if operation.kind is AuditEntry)
+
+
+def pauses() -> Iterator[float]:
+    """Pauses with full jitter that double up to a quarter of a second."""
+    bound = 0.002
+    while True:
+        yield random.uniform(0, bound)
+        bound = min(2 * bound, 0.25)

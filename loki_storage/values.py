@@ -1,0 +1,362 @@
+"""The value domain (VAL): what a field may hold, checked once, before any backend sees a value.
+
+A ``Domain`` belongs to a field. ``accept`` turns what a caller gave into what a record holds, or
+raises ``InvalidValue``; ``operand`` does the same for a value in a query, where only the type
+matters: asking for an id of 0 is legal, and finds nothing.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import attrs
+import orjson
+
+from loki_storage.errors import InvalidValue
+
+__all__ = [
+    "LIMITS",
+    "Boolean",
+    "Color",
+    "Domain",
+    "Integer",
+    "Json",
+    "JsonText",
+    "JsonValue",
+    "Limits",
+    "Number",
+    "Text",
+    "Time",
+    "Word",
+    "canonical",
+    "parse",
+]
+
+_INT64 = range(-(2**63), 2**63)
+
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+@attrs.define
+class Limits:
+    """Limits of the process that a host may change before it opens a store (VAL-3, VAL-6)."""
+
+    content_bytes: int = 64 * 2**20
+    json_bytes: int = 2**20
+    json_depth: int = 64
+
+
+LIMITS = Limits()
+
+
+class JsonText(str):
+    """Canonical JSON text that was checked already; records hold JSON in this form."""
+
+    __slots__ = ()
+
+
+@attrs.frozen
+class Domain:
+    """What one field may hold."""
+
+    nullable: bool = attrs.field(default=False, kw_only=True)
+    orderable: bool = attrs.field(default=True, kw_only=True)
+
+    def accept(self, field: str, value: object) -> object:
+        """The value as a record holds it, or ``InvalidValue``."""
+        if value is None:
+            if self.nullable:
+                return None
+            raise InvalidValue(field, "is required")
+        return self._checked(field, value)
+
+    def operand(self, field: str, value: object) -> object:
+        """The value as a query compares it; None is always a legal operand."""
+        return None if value is None else self._typed(field, value)
+
+    def rank(self, value: object) -> object:
+        """What the total order compares (QRY-1): the value itself, but for ranked enums."""
+        return value
+
+    def _typed(self, field: str, value: object) -> object:
+        raise InvalidValue(field, "cannot be compared")
+
+    def _checked(self, field: str, value: object) -> object:
+        return self._typed(field, value)
+
+
+@attrs.frozen
+class Integer(Domain):
+    """A 64-bit signed integer within bounds; a bool is not one."""
+
+    minimum: int = _INT64.start
+    maximum: int = _INT64.stop - 1
+
+    def _typed(self, field: str, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InvalidValue(field, "must be an integer")
+        if value not in _INT64:
+            raise InvalidValue(field, "must fit 64 bits")
+        return int(value)
+
+    def _checked(self, field: str, value: object) -> int:
+        number = self._typed(field, value)
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValue(field, f"must be within {self.minimum} and {self.maximum}")
+        return number
+
+
+@attrs.frozen
+class Number(Domain):
+    """A finite float within bounds."""
+
+    minimum: float = 0.0
+    maximum: float = 1.0
+
+    def _typed(self, field: str, value: object) -> float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise InvalidValue(field, "must be a number")
+        try:
+            number = float(value)
+        except OverflowError:
+            raise InvalidValue(field, "must be finite") from None
+        if not math.isfinite(number):
+            raise InvalidValue(field, "must be finite")
+        return number + 0.0  # -0.0 and 0.0 are one value: not every database keeps the sign
+
+    def _checked(self, field: str, value: object) -> float:
+        number = self._typed(field, value)
+        if not self.minimum <= number <= self.maximum:
+            raise InvalidValue(field, f"must be within {self.minimum} and {self.maximum}")
+        return number
+
+
+@attrs.frozen
+class Boolean(Domain):
+    """True or False, nothing that merely counts as one."""
+
+    orderable: bool = attrs.field(default=False, kw_only=True)
+
+    def _typed(self, field: str, value: object) -> bool:
+        if not isinstance(value, bool):
+            raise InvalidValue(field, "must be a boolean")
+        return value
+
+
+@attrs.frozen
+class Time(Domain):
+    """An aware datetime; held in UTC with microseconds (VAL-4)."""
+
+    def _typed(self, field: str, value: object) -> datetime:
+        if not isinstance(value, datetime):
+            raise InvalidValue(field, "must be a datetime")
+        if value.tzinfo is UTC and type(value) is datetime and not value.fold:
+            return value
+        try:
+            offset = value.utcoffset()
+            if offset is None:
+                raise InvalidValue(field, "must be an aware datetime (with a time zone)")
+            naive = datetime.combine(value.date(), value.time()) - offset
+        except OverflowError:
+            raise InvalidValue(field, "must be within the years 1 and 9999 in UTC") from None
+        return naive.replace(tzinfo=UTC, fold=0)
+
+
+@attrs.frozen
+class Text(Domain):
+    """Unicode text without U+0000 and lone surrogates, kept exactly (VAL-2).
+
+    ``limit`` counts code points. A body (content and its like) is not ordered by, and is limited
+    in bytes by ``LIMITS.content_bytes``.
+    """
+
+    limit: int | None = None
+    minimum: int = 0
+    body: bool = False
+
+    def _typed(self, field: str, value: object) -> str:
+        if not isinstance(value, str):
+            raise InvalidValue(field, "must be text")
+        text = value if type(value) is str else str.__str__(value)
+        if "\0" in text:
+            raise InvalidValue(field, "must not contain U+0000")
+        if not text.isascii() and not _encodes(text):
+            raise InvalidValue(field, "must not contain lone surrogates")
+        return text
+
+    def _checked(self, field: str, value: object) -> str:
+        text = self._typed(field, value)
+        if self.limit is not None and len(text) > self.limit:
+            raise InvalidValue(field, f"must be at most {self.limit} characters")
+        if len(text) < self.minimum:
+            raise InvalidValue(field, "must not be empty")
+        if self.body and _bytes_exceed(text, LIMITS.content_bytes):
+            raise InvalidValue(field, f"must be at most {LIMITS.content_bytes} bytes in UTF-8")
+        return text
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_COLOR = re.compile("#[0-9a-fA-F]{6}")
+
+
+@attrs.frozen
+class Color(Text):
+    """``#rrggbb``."""
+
+    def _checked(self, field: str, value: object) -> str:
+        text = self._typed(field, value)
+        if not _COLOR.fullmatch(text):
+            raise InvalidValue(field, "must be a color as #rrggbb")
+        return text
+
+
+@attrs.frozen
+class Word(Text):
+    """A word of a vocabulary, stored by value, read back as a member where it is known (VAL-7)."""
+
+    vocabulary: type[StrEnum] = attrs.field(kw_only=True)
+    open: bool = attrs.field(default=False, kw_only=True)
+    ranked: bool = attrs.field(default=False, kw_only=True)
+    members: Mapping[str, StrEnum] = attrs.field(init=False, eq=False, repr=False)
+    ranks: Mapping[str, int] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        members = {member.value: member for member in self.vocabulary}
+        ranks = {word: getattr(member, "rank", 0) for word, member in members.items()}
+        object.__setattr__(self, "members", members)
+        object.__setattr__(self, "ranks", ranks)
+
+    def rank(self, value: object) -> object:
+        return self.ranks[str(value)] if self.ranked else str(value)
+
+    def member(self, value: str) -> str:
+        """The member that this stored word means, or the word itself."""
+        return self.members.get(value, value)
+
+    def _typed(self, field: str, value: object) -> str:
+        known = self.members.get(value) if isinstance(value, str) else None
+        if known is not None:
+            return known
+        if not self.open:
+            raise InvalidValue(field, f"must be one of {', '.join(self.members)}")
+        return super()._typed(field, value)
+
+    def _checked(self, field: str, value: object) -> str:
+        word = self._typed(field, value)
+        if word in self.members:
+            return word
+        word = super()._checked(field, word)
+        if word != word.strip() or _CONTROL.search(word):
+            raise InvalidValue(field, "must have no control characters and no outer spaces")
+        return word
+
+
+@attrs.frozen
+class Json(Domain):
+    """JSON, held as canonical text (VAL-6); it is compared through paths, never as a whole."""
+
+    orderable: bool = attrs.field(default=False, kw_only=True)
+    bounded: bool = attrs.field(default=True, kw_only=True)
+
+    def _typed(self, field: str, value: object) -> JsonText:
+        if type(value) is JsonText:
+            return value
+        return canonical(value, field, bounded=self.bounded)
+
+
+def canonical(value: object, field: str = "value", *, bounded: bool = True) -> JsonText:
+    """The canonical text of a JSON value: key order kept, no spaces, no escapes but the needed.
+
+    Lists and tuples are arrays. Raises ``InvalidValue`` for anything that would not come back
+    equal, and, if ``bounded``, beyond ``LIMITS.json_bytes`` and ``LIMITS.json_depth``.
+    """
+    depth = LIMITS.json_depth if bounded else 10_000
+    plain = _is_plain(value, depth, field)
+    try:
+        if plain:
+            text = orjson.dumps(value).decode()
+        else:
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidValue(field, "must be JSON") from None
+    if bounded and _bytes_exceed(text, LIMITS.json_bytes):
+        raise InvalidValue(field, f"must be at most {LIMITS.json_bytes} bytes as JSON")
+    return JsonText(text)
+
+
+_LONG_DIGITS = re.compile(r"\d{16}")
+
+
+def parse(text: str) -> JsonValue:
+    """The value of canonical JSON text, new each time. orjson turns long integers into floats."""
+    plain = str.__str__(text)
+    value: JsonValue = json.loads(plain) if _LONG_DIGITS.search(plain) else orjson.loads(plain)
+    return value
+
+
+def _is_plain(value: object, depth: int, field: str) -> bool:
+    """Check a JSON value; True where orjson writes it exactly as the standard library does."""
+    kind = type(value)
+    if kind is str:
+        return _check_json_text(str(value), field)
+    if value is None or kind is bool:
+        return True
+    if isinstance(value, int):
+        return _check_json_integer(value, field)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidValue(field, "numbers in JSON must be finite")
+        return False
+    if isinstance(value, str):
+        return _check_json_text(value, field) and False
+    if depth <= 0:
+        raise InvalidValue(field, f"JSON must be at most {LIMITS.json_depth} levels deep")
+    if kind is dict or isinstance(value, dict):
+        return all([_is_plain_item(k, v, depth, field) for k, v in value.items()])
+    if isinstance(value, list | tuple):
+        return all([_is_plain(item, depth - 1, field) for item in value])
+    raise InvalidValue(field, "must be JSON (objects, arrays, text, numbers, booleans, null)")
+
+
+def _is_plain_item(key: object, value: object, depth: int, field: str) -> bool:
+    if not isinstance(key, str):
+        raise InvalidValue(field, "keys in JSON must be text")
+    plain = _check_json_text(key, field) and type(key) is str
+    return _is_plain(value, depth - 1, field) and plain
+
+
+def _check_json_text(text: str, field: str) -> bool:
+    if "\0" in text:
+        raise InvalidValue(field, "text in JSON must not contain U+0000")
+    if not text.isascii() and not _encodes(text):
+        raise InvalidValue(field, "text in JSON must not contain lone surrogates")
+    return True
+
+
+def _check_json_integer(number: int, field: str) -> bool:
+    if number in _INT64:
+        return type(number) is int
+    if abs(number) >= _TOO_LONG:
+        raise InvalidValue(field, "integers in JSON must be at most 4,300 digits")
+    return False
+
+
+_TOO_LONG = 10**4300
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bytes_exceed(text: str, limit: int) -> bool:
+    """Whether the text is longer than that in UTF-8, without encoding it where that is plain."""
+    if len(text) * 4 <= limit or len(text) > limit:
+        return len(text) > limit
+    return len(text.encode()) > limit

@@ -1,0 +1,55 @@
+"""What importing the packages costs, and what they say they export."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+PACKAGES = ["loki_storage", "loki_storage_sql", "loki_storage_sqlite", "loki_storage_contract"]
+HEAVY = ["alembic", "click", "hypothesis", "openpyxl", "rich", "sqlalchemy"]
+ALLOWED_SECONDS = 0.060
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_brings_no_heavy_library() -> None:
+    code = f"import sys, loki_storage; print(*sorted(sys.modules.keys() & set({HEAVY})))"
+    assert run_python(code) == ""
+
+
+def test_import_costs_little_beyond_attrs_and_pluggy() -> None:
+    """CPU time, not time on the clock, and the least of several runs: neighbours do not count."""
+    code = (
+        "import attrs, pluggy, time; before = time.process_time(); import loki_storage;"
+        "print(time.process_time() - before)"
+    )
+    assert min(float(run_python(code)) for _ in range(7)) <= ALLOWED_SECONDS
+
+
+def public_modules() -> Iterator[str]:
+    for package in PACKAGES:
+        yield package
+        path = importlib.import_module(package).__path__
+        for found in pkgutil.walk_packages(path, f"{package}."):
+            if not any(part.startswith("_") for part in found.name.split(".")):
+                yield found.name
+
+
+def linter_order(name: str) -> tuple[bool, bool, str]:
+    """The order that ruff's RUF022 writes: CONSTANTS, Classes, everything else."""
+    is_constant = len(name) > 1 and name.isupper()
+    return not is_constant, not name[:1].isupper(), name
+
+
+@pytest.mark.parametrize("name", list(public_modules()))
+def test_exported_names_exist_and_are_sorted(name: str) -> None:
+    module = importlib.import_module(name)
+    exported = list(module.__all__)
+    assert exported == sorted(exported, key=linter_order)
+    assert [missing for missing in exported if not hasattr(module, missing)] == []

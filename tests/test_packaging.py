@@ -1,0 +1,141 @@
+"""The built wheel works alone: an editable install hides what is missing from it."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+# Folder in the checkout -> its name in the wheel.
+CONTENTS = {
+    "loki_storage": "loki_storage",
+    "backends/loki_storage_sql": "loki_storage_sql",
+    "backends/loki_storage_sqlite": "loki_storage_sqlite",
+    "contract_tests/loki_storage_contract": "loki_storage_contract",
+    "migrations": "loki_storage_sql/_migrations",
+}
+PACKAGES = ["loki_storage", "loki_storage_contract", "loki_storage_sql", "loki_storage_sqlite"]
+
+# One process builds the wheel and runs all of these.
+pytestmark = pytest.mark.xdist_group("packaging")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], ROOT)
+    (built,) = folder.iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Folders that hold the wheel and its declared dependencies, and nothing else."""
+    target, libraries = (tmp_path_factory.mktemp(name) for name in ("target", "libraries"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
+    run([*pip, "--target", str(target), str(wheel)], target)
+    for library in dependencies("loki-storage", {}):
+        link(library, libraries)
+    return [str(target), str(libraries)]
+
+
+def dependencies(name: str, found: dict[str, Distribution]) -> list[Distribution]:
+    """What a package requires without extras, down to the bottom."""
+    for line in distribution(name).requires or []:
+        needed = Requirement(line)
+        applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
+        if applies and needed.name not in found:
+            found[needed.name] = distribution(needed.name)
+            dependencies(needed.name, found)
+    return list(found.values())
+
+
+def link(library: Distribution, folder: Path) -> None:
+    """Put a library into a folder of its own, away from the path file of the editable install."""
+    tops = {file.parts[0] for file in library.files or []} - {"..", "__pycache__"}
+    for top in tops:
+        if not (folder / top).exists():
+            (folder / top).symlink_to(str(library.locate_file(top)))
+
+
+def run(command: list[str], folder: Path, path: list[str] | None = None) -> str:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or [])}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def run_installed(code: str, folder: Path, path: list[str]) -> str:
+    # -S: site-packages, and with it the checkout, stays out.
+    return run([sys.executable, "-S", "-W", "error", "-c", code], folder, path)
+
+
+def command_line(*arguments: str) -> str:
+    """Code that does what the installed script does."""
+    return (
+        "import sys; from importlib.metadata import entry_points;"
+        f"sys.argv = ['loki-storage', *{arguments!r}];"
+        "(script,) = entry_points(group='console_scripts', name='loki-storage');"
+        "sys.exit(script.load()())"
+    )
+
+
+def files_in_checkout() -> Iterator[str]:
+    for folder, name in CONTENTS.items():
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield f"{name}/{path.relative_to(ROOT / folder).as_posix()}"
+
+
+def test_wheel_puts_only_our_names_into_site_packages(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert tops == {*PACKAGES, f"loki_storage-{version('loki-storage')}.dist-info"}
+
+
+def test_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == set(files_in_checkout())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_wheel_says_that_packages_are_typed(wheel: Path, package: str) -> None:
+    assert f"{package}/py.typed" in zipfile.ZipFile(wheel).namelist()
+
+
+def test_wheel_is_imported_from_where_it_was_installed(
+    installed: list[str], tmp_path: Path
+) -> None:
+    code = "import loki_storage, loki_storage_sqlite as s; print(loki_storage.__file__, s.__file__)"
+    places = run_installed(code, tmp_path, installed).split()
+    assert [place.startswith(installed[0]) for place in places] == [True, True]
+
+
+def test_installed_commands_run_the_main_job(installed: list[str], tmp_path: Path) -> None:
+    (samples,) = Path(installed[0], "loki_storage").rglob("*.jsonl")
+    url = "sqlite:///x.db"
+    for arguments in [
+        ["demo"],
+        ["migrate", "up", "--url", url],
+        ["ingest", str(samples), "--url", url],
+        ["migrate", "status", "--url", url],
+    ]:
+        assert run_installed(command_line(*arguments), tmp_path, installed)
+    assert (tmp_path / "x.db").exists()
+
+
+def test_installed_library_creates_a_database(installed: list[str], tmp_path: Path) -> None:
+    code = (
+        "from loki_storage import open_storage\n"
+        "with open_storage('sqlite:///y.db') as storage, storage.session(actor='ann') as session:\n"
+        "    session.documents.create_document('text', 'email', 'client')\n"
+        "    print(session.documents.count())"
+    )
+    assert run_installed(code, tmp_path, installed).split() == ["1"]
