@@ -1,11 +1,12 @@
 """The only way to write: one atomic batch of operations (BAT).
 
-``check`` is the executable meaning of guards, unique keys and references. It is pure and public: a
-backend that keeps its rows in Python may call it under its write lock and then store what it is told.
+``check`` is the executable meaning of guards, unique keys and references. It is pure and public:
+a backend that keeps its rows in Python may call it under its write lock and then store what it is
+told. The repr of an operation names rows and fields, no values.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -20,7 +21,7 @@ from loki_storage.models import KINDS, Kind, Record, Reference, domain_of
 
 __all__ = ["Batch", "Delete", "Insert", "Lookup", "Operation", "Require", "Update", "check"]
 
-_IMMUTABLE = ("id", "tenant_id")
+_IMMUTABLE = frozenset({"id", "tenant_id"})
 
 
 @attrs.frozen
@@ -38,17 +39,9 @@ class Insert:
         return self.record.id
 
 
-def _guard(values: Mapping[str, object], self_: Any) -> Mapping[str, object]:
-    kind: Kind = self_.kind
-    return {field: domain_of(kind, field).operand(field, v) for field, v in values.items()}
-
-
-def _changes(values: Mapping[str, object], self_: Any) -> Mapping[str, object]:
-    kind: Kind = self_.kind
-    for field in values:
-        if field in _IMMUTABLE:
-            raise InvalidField(field, "never changes")
-    return {field: domain_of(kind, field).accept(field, v) for field, v in values.items()}
+def _names(values: Mapping[str, object]) -> str:
+    """What a repr, and with it a log, may tell of values."""
+    return f"<{', '.join(values)}>"
 
 
 @attrs.frozen
@@ -57,12 +50,12 @@ class Update:
 
     kind: Kind
     id: int
-    changes: Mapping[str, object] = attrs.field(
-        converter=attrs.Converter(_changes, takes_self=True)
-    )
-    guard: Mapping[str, object] = attrs.field(
-        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
-    )
+    changes: Mapping[str, object] = attrs.field(repr=_names)
+    guard: Mapping[str, object] = attrs.field(factory=dict, repr=_names)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "changes", _checked_changes(self.kind, self.changes))
+        object.__setattr__(self, "guard", _checked_guard(self.kind, self.guard))
 
 
 @attrs.frozen
@@ -71,9 +64,10 @@ class Delete:
 
     kind: Kind
     id: int
-    guard: Mapping[str, object] = attrs.field(
-        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
-    )
+    guard: Mapping[str, object] = attrs.field(factory=dict, repr=_names)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "guard", _checked_guard(self.kind, self.guard))
 
 
 @attrs.frozen
@@ -82,9 +76,24 @@ class Require:
 
     kind: Kind
     id: int
-    guard: Mapping[str, object] = attrs.field(
-        factory=dict, converter=attrs.Converter(_guard, takes_self=True)
-    )
+    guard: Mapping[str, object] = attrs.field(factory=dict, repr=_names)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "guard", _checked_guard(self.kind, self.guard))
+
+
+def _checked_changes(kind: Kind, changes: Mapping[str, object]) -> dict[str, object]:
+    if not _IMMUTABLE.isdisjoint(changes):
+        raise InvalidField(min(_IMMUTABLE.intersection(changes)), "never changes")
+    return {field: domain_of(kind, field).accept(field, v) for field, v in changes.items()}
+
+
+def _checked_guard(kind: Kind, guard: Mapping[str, object]) -> dict[str, object]:
+    return {field: domain_of(kind, field).operand(field, v) for field, v in guard.items()}
+
+
+def _operations(operations: Iterable["Operation"]) -> tuple["Operation", ...]:
+    return tuple(operations)
 
 
 Operation = Insert | Update | Delete | Require
@@ -95,7 +104,7 @@ class Batch:
     """Operations of one tenant, each on another (kind, id), all done or none (BAT-1, BAT-2)."""
 
     tenant: str
-    operations: tuple[Operation, ...] = attrs.field(converter=tuple)
+    operations: tuple[Operation, ...] = attrs.field(converter=_operations)
 
     def __attrs_post_init__(self) -> None:
         named = {(operation.kind, operation.id) for operation in self.operations}

@@ -1,4 +1,4 @@
-"""Every error that the SDK raises: one tree, each rooted in a builtin that a Python user would catch.
+"""Every error that the SDK raises: one tree, each rooted in a builtin that users would catch.
 
     StorageError
     ├── InvalidValue (ValueError)          a value outside the value domain (VAL)
@@ -38,7 +38,7 @@ carries a stored value, a parameter or a password (VAL-8, ERR).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "BackupError",
@@ -75,13 +75,17 @@ __all__ = [
 
 
 class StorageError(Exception):
-    """Root of the tree. ``retryable`` tells whether the same unit of work may succeed if run again."""
+    """Root of the tree. ``retryable``: the same unit of work may succeed if it is run again."""
 
     retryable: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross processes; the default would call ``__init__`` with the message alone.
+        return _restored, (type(self), self.args), self.__dict__
+
 
 class InvalidValue(StorageError, ValueError):
-    """A value outside the value domain; the message names the field and the reason, never the value."""
+    """A value outside the value domain; the message names field and reason, never the value."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -90,13 +94,18 @@ class InvalidValue(StorageError, ValueError):
 
 
 class InvalidField(StorageError, ValueError):
-    """An unknown or unusable name (field, operator, order, option), with the nearest known one."""
+    """An unknown or unusable name (field, operator, order, option), with the nearest known one.
 
-    def __init__(self, name: str, reason: str = "is not known", known: Iterable[str] = ()) -> None:
-        self.field = name
-        self.suggestion = next(iter(get_close_matches(name, list(known), n=1)), None)
+    What is no name at all is told by its type alone, and a name by its first 100 characters.
+    """
+
+    def __init__(
+        self, name: object, reason: str = "is not known", known: Iterable[str] = ()
+    ) -> None:
+        self.field = str(name)[:100] if isinstance(name, str) else type(name).__name__
+        self.suggestion = _nearest(self.field, list(known))
         hint = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
-        super().__init__(f"{name!r} {reason}{hint}")
+        super().__init__(f"{self.field!r} {reason}{hint}")
 
 
 class IllegalTransition(StorageError, ValueError):
@@ -128,7 +137,7 @@ class StaleWrite(Conflict):
 
 
 class StaleVersion(Conflict):
-    """The version is not the document's head; ``current_id`` is (None: the document has no head)."""
+    """The version is not the document's head; ``current_id`` is (None: there is no head)."""
 
     retryable = True
 
@@ -156,8 +165,9 @@ class DuplicateDocument(Duplicate):
     def __init__(self, existing_id: int | None) -> None:
         super().__init__("documents", ("client_id", "content_hash"))
         self.existing_id = existing_id
+        which = "a document" if existing_id is None else f"document {existing_id}"
         self.args = (
-            f"document {existing_id} of this client has the same text; "
+            f"{which} of this client has the same text; "
             'use it, or pass on_duplicate="return" or "allow"',
         )
 
@@ -200,7 +210,7 @@ class Unavailable(StorageError):
 
 
 class ConnectionLost(Unavailable, ConnectionError):
-    """The connection broke; during a commit the outcome is not known from this error alone (TXN-5)."""
+    """The connection broke; during a commit this error alone does not tell the outcome (TXN-5)."""
 
     retryable = True
 
@@ -222,7 +232,7 @@ class PoolExhausted(Unavailable, TimeoutError):
 
 
 class OutcomeUnknown(Unavailable):
-    """No answer to a commit until the deadline; ``storage.was_applied(receipt)`` resolves it (TXN-5)."""
+    """No answer to a commit until the deadline; ``storage.was_applied(receipt)`` tells (TXN-5)."""
 
     def __init__(self, receipt: int) -> None:
         super().__init__(
@@ -275,3 +285,15 @@ class BackupError(StorageError):
 
 class RestoreRejected(BackupError):
     """The archive is altered, cut, foreign or too new; the target was not touched."""
+
+
+def _restored(cls: type[StorageError], args: tuple[object, ...]) -> StorageError:
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+def _nearest(name: str, known: list[str]) -> str | None:
+    from difflib import get_close_matches  # only an error needs it
+
+    return next(iter(get_close_matches(name, known, n=1)), None)

@@ -3,6 +3,7 @@ other backend must give the same answers, and is checked against it.
 """
 
 import operator
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -28,7 +29,7 @@ __all__ = ["Members", "Position", "evaluate", "matcher", "position", "window"]
 
 Predicate = Callable[[Record], bool]
 Members = Callable[[InQuery], Collection[tuple[str, object]]]
-"""Resolves an ``InQuery``: the (tenant, value) pairs that its query matches."""
+"""Resolves an ``InQuery``: the (tenant, value) pairs that its query matches; NULL is not one."""
 Position = tuple[Any, ...]
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -58,8 +59,8 @@ def window(query: Query, ordered: Iterable[Record]) -> Iterator[Record]:
     if query.after is not None:
         place, start = position(query), cursor_position(query, query.after)
         ordered = (record for record in ordered if place(record) > start)
-    stop = None if query.limit is None else query.offset + query.limit
-    return islice(iter(ordered), query.offset, stop)
+    start_at, limit = query.offset, sys.maxsize if query.limit is None else query.limit
+    return islice(ordered, start_at, min(start_at + limit, sys.maxsize))
 
 
 def matcher(query: Query, members: Members) -> Predicate:
@@ -133,7 +134,9 @@ def _compile(query: Query, condition: Condition, members: Members) -> Predicate:
             return _json_equals(condition)
         case InQuery(field):
             found = members(condition)
-            return lambda record: (record.tenant_id, getattr(record, field)) in found
+            return lambda record: (
+                (value := record.stored(field)) is not None and (record.tenant_id, value) in found
+            )
 
 
 def _in(field: str, values: tuple[object, ...]) -> Predicate:

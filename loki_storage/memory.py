@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from loki_storage.batch import Batch, check
 from loki_storage.errors import Unavailable
@@ -205,8 +204,7 @@ def _detach(name: str, store: _Store) -> None:
 
 def open_memory(url: str) -> MemoryBackend:
     """The backend of ``memory://`` or ``memory://name``."""
-    parts = urlsplit(url)
-    return MemoryBackend(unquote(parts.netloc + parts.path))
+    return MemoryBackend(url.partition("://")[2])
 
 
 @hookimpl

@@ -11,9 +11,8 @@ nothing changes behind a record's back. Every record has ``id`` and ``tenant_id`
 references never cross tenants.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -91,6 +90,10 @@ __all__ = [
 DEFAULT_TENANT = "default"
 
 
+def _read_only(values: Mapping[str, object]) -> Mapping[str, object]:
+    return MappingProxyType(dict(values))
+
+
 @attrs.frozen
 class Unique:
     """No two rows of a tenant agree on these fields (none: one row per tenant).
@@ -99,7 +102,7 @@ class Unique:
     """
 
     fields: tuple[str, ...]
-    where: Mapping[str, object] = attrs.field(factory=dict, converter=MappingProxyType)
+    where: Mapping[str, object] = attrs.field(factory=dict, converter=_read_only)
 
     def key(self, record: "Record") -> tuple[object, ...] | None:
         """The key that this record takes, or None where it is free."""
@@ -117,7 +120,25 @@ class Reference:
     kind: "Kind"
 
 
-@attrs.frozen(slots=False, kw_only=True, repr=False)
+class _Trusted:
+    """Generates a kind's unchecked constructor when it is first asked for.
+
+    Filling ``__dict__`` in generated code costs half of attrs' own frozen constructor.
+    """
+
+    def __get__(self, instance: object, owner: type["Record"]) -> Callable[..., Any]:
+        names = owner.attributes.values()
+        arguments = ", ".join(f"v{n}" for n in range(len(names)))
+        lines = [f"    d[{name!r}] = v{n}" for n, name in enumerate(names)]
+        head = [f"def trusted({arguments}):", "    r = new(cls)", "    d = r.__dict__"]
+        scope: dict[str, Any] = {"new": object.__new__, "cls": owner}
+        exec("\n".join([*head, *lines, "    return r"]), scope)
+        trusted: Callable[..., Any] = scope["trusted"]
+        owner.trusted = staticmethod(trusted)
+        return trusted
+
+
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Record:
     """Base of all records. Class attributes describe the kind; see the module's docstring."""
 
@@ -130,6 +151,11 @@ class Record:
     internal: ClassVar[bool] = False
     """Bookkeeping of the SDK: backed up, never exported, not told by the audit."""
 
+    attributes: ClassVar[Mapping[str, str]]
+    """Public field name -> name in the instance (JSON fields are held under ``_name``)."""
+    trusted: ClassVar[Callable[..., Any]] = _Trusted()  # type: ignore[assignment]
+    """``Kind.trusted(*values)``: a record from values in the order of ``domains``, unchecked."""
+
     id: int
     tenant_id: str
 
@@ -137,10 +163,21 @@ class Record:
         """Kind and id alone: a repr ends up in logs, and records hold personal data."""
         return f"{type(self).__name__}(id={self.id})"
 
-    @classmethod
-    def trusted(cls, *values: Any) -> Self:
-        """A record from stored values in the order of ``domains``, unchecked (JSON as JsonText)."""
-        raise NotImplementedError  # replaced per class by _declare
+    def __attrs_post_init__(self) -> None:
+        """Check and normalise every field. A loop costs less at import than generated code."""
+        held = self.__dict__
+        for (name, domain), attribute in zip(
+            self.domains.items(), self.attributes.values(), strict=True
+        ):
+            held[attribute] = domain.accept(name, held[attribute])
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.id))
 
     def evolve(self, **changes: Any) -> Self:
         """A copy with these fields changed (and checked)."""
@@ -157,9 +194,6 @@ class Record:
         """The field as it is stored: JSON as its canonical text, else the value itself."""
         return self.__dict__[self.attributes[field]]
 
-    attributes: ClassVar[Mapping[str, str]]
-    """Public field name -> name in the instance (JSON fields are held under ``_name``)."""
-
 
 Kind = type[Record]
 KINDS: dict[str, Kind] = {}
@@ -168,24 +202,9 @@ KINDS: dict[str, Kind] = {}
 R = TypeVar("R", bound=Record)
 
 
-def checked(cls: type, fields: list["attrs.Attribute[Any]"]) -> list["attrs.Attribute[Any]"]:
-    """Give each annotated field its domain's check as converter, so construction validates."""
-    return [_with_check(field) for field in fields]
-
-
-def _with_check(field: "attrs.Attribute[Any]") -> "attrs.Attribute[Any]":
-    domain = _domain(field)
-    if domain is None:
-        return field
-    name = field.name.lstrip("_")
-    return field.evolve(
-        converter=partial(domain.accept, name), alias=name, metadata={"domain": domain}
-    )
-
-
-def _domain(field: "attrs.Attribute[Any]") -> Domain | None:
+def _domain(field: "attrs.Attribute[Any]") -> Domain:
     extras = getattr(field.type, "__metadata__", ())
-    return next((extra for extra in extras if isinstance(extra, Domain)), None)
+    return next(extra for extra in extras if isinstance(extra, Domain))
 
 
 def _declare(table: str, *, internal: bool = False) -> Callable[[type[R]], type[R]]:
@@ -194,31 +213,20 @@ def _declare(table: str, *, internal: bool = False) -> Callable[[type[R]], type[
     def declare(cls: type[R]) -> type[R]:
         fields = attrs.fields(cls)
         cls.table, cls.internal = table, internal
-        cls.domains = MappingProxyType({f.alias: f.metadata["domain"] for f in fields})
+        cls.domains = MappingProxyType({f.alias: _domain(f) for f in fields})
         cls.attributes = MappingProxyType({f.alias: f.name for f in fields})
-        cls.trusted = _trusted(cls)  # type: ignore[method-assign]
         KINDS[table] = cls
         return cls
 
     return declare
 
 
-def _trusted(cls: type[R]) -> Any:
-    """Generate the unchecked constructor: filling ``__dict__`` costs half of attrs' frozen init."""
-    names = [field.name for field in attrs.fields(cls)]
-    arguments = ", ".join(f"v{n}" for n in range(len(names)))
-    lines = [f"    d[{name!r}] = v{n}" for n, name in enumerate(names)]
-    source = "\n".join(
-        [f"def trusted({arguments}):", "    r = new(cls)", "    d = r.__dict__", *lines]
-    )
-    scope: dict[str, Any] = {"new": object.__new__, "cls": cls}
-    exec(source + "\n    return r", scope)
-    return staticmethod(scope["trusted"])
-
-
 def domain_of(kind: Kind, field: str) -> Domain:
     """The domain of a kind's field, or ``InvalidField`` with a suggestion (QRY-2)."""
-    domain = kind.domains.get(field)
+    try:
+        domain = kind.domains.get(field)
+    except TypeError:  # not hashable, so not a name
+        domain = None
     if domain is None:
         raise InvalidField(field, f"is not a field of {kind.table}", kind.domains)
     return domain
@@ -245,7 +253,7 @@ ClientId = Annotated[str, Text(100, minimum=1)]
 ActorId = Annotated[str, Text(100, minimum=1)]
 OptionalActorId = Annotated[str | None, Text(100, minimum=1, nullable=True)]
 OptionalText = Annotated[str | None, Text(nullable=True)]
-OptionalBody = Annotated[str | None, Text(body=True, orderable=False, nullable=True)]
+OptionalBody = Annotated[str | None, Text(orderable=False, nullable=True)]
 Text50 = Annotated[str, Text(50)]
 OptionalText500 = Annotated[str | None, Text(500, nullable=True)]
 Hash = Annotated[str, Text(64, minimum=1)]
@@ -265,7 +273,7 @@ OptionalRisk = Annotated[
 
 
 @_declare("document_chains", internal=True)
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Chain(Record):
     """One per document: what makes operations on its versions exclude each other (VER-10)."""
 
@@ -281,7 +289,7 @@ class Chain(Record):
 
 
 @_declare("documents")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Document(Record):
     """One version of a document. ``root_id`` names its chain, the id of version 1 (DOC, VER)."""
 
@@ -291,7 +299,7 @@ class Document(Record):
     document_type: Annotated[
         DocumentType | str, Word(50, minimum=1, vocabulary=DocumentType, open=True)
     ]
-    content: Annotated[str, Text(body=True, orderable=False)]
+    content: Annotated[str, Text(orderable=False)]
     content_length: Count
     title: OptionalText500 = None
     description: OptionalText = None
@@ -314,7 +322,7 @@ class Document(Record):
 
 
 @_declare("tags")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Tag(Record):
     """A label for documents; its name is unique per tenant (TAG-1)."""
 
@@ -330,7 +338,7 @@ class Tag(Record):
 
 
 @_declare("document_tags")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class DocumentTag(Record):
     """A tag on a document: ``document_id`` is the chain's root id (TAG-2)."""
 
@@ -343,7 +351,7 @@ class DocumentTag(Record):
 
 
 @_declare("validations")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Validation(Record):
     """One run of the gates over one document version (VLD)."""
 
@@ -379,7 +387,7 @@ class Validation(Record):
 
 
 @_declare("validation_results")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class ValidationResult(Record):
     """What one gate said; immutable. NULL severity: the engine gave none."""
 
@@ -407,7 +415,7 @@ class ValidationResult(Record):
 
 
 @_declare("corrections")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class Correction(Record):
     """A proposed or applied change of a document's text (COR)."""
 
@@ -443,7 +451,7 @@ class Correction(Record):
 
 
 @_declare("correction_history")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class CorrectionHistory(Record):
     """One step in a correction's life: who, what, when, why (COR-1)."""
 
@@ -462,7 +470,7 @@ class CorrectionHistory(Record):
 
 
 @_declare("audit_trail")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class AuditEntry(Record):
     """Who did what to which aggregate, and what changed (AUD). Its ids are plain numbers."""
 
@@ -488,7 +496,7 @@ class AuditEntry(Record):
 
 
 @_declare("data_retention_policies")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class RetentionPolicy(Record):
     """How long records of one entity type are kept, and what happens then."""
 
@@ -515,7 +523,7 @@ class RetentionPolicy(Record):
 
 
 @_declare("export_logs")
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class ExportLog(Record):
     """One export: what was asked for, what came out, where it lies."""
 
@@ -542,7 +550,7 @@ class ExportLog(Record):
 
 
 @_declare("retention_state", internal=True)
-@attrs.frozen(slots=False, kw_only=True, repr=False, field_transformer=checked)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
 class RetentionState(Record):
     """At most one per tenant: counts changes of holds and policies (RET-3)."""
 

@@ -6,13 +6,12 @@ session's view of each. ``merged`` answers a query over both, streaming the comm
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
-from itertools import islice
 from typing import Any
 
 import attrs
 
 from loki_storage.batch import Delete, Insert, Operation, Require, Update, holds
-from loki_storage.errors import InvalidValue, StaleWrite
+from loki_storage.errors import InvalidValue, StaleWrite, StorageError
 from loki_storage.matching import matcher, position, window
 from loki_storage.models import Kind, Record
 from loki_storage.query import And, Condition, In, InQuery, Not, Or, Query
@@ -23,127 +22,116 @@ __all__ = ["Pending", "kinds_of", "merged"]
 Key = tuple[Kind, int]
 
 
-@attrs.define
-class _Entry:
-    """One buffered row: the operation so far, and the row as the session sees it (None: gone)."""
-
-    operation: Operation
-    view: Record | None
-
-
 class Pending:
-    """The buffered operations of a session, one per row."""
+    """The buffered operations of a session, one per row, and each row as the session sees it."""
 
     def __init__(self) -> None:
-        self._entries: dict[Key, _Entry] = {}
+        self._operations: dict[Key, Operation] = {}
+        self._edited: dict[Key, Record] = {}
         self._kinds: set[Kind] = set()
 
     def __bool__(self) -> bool:
-        return bool(self._entries)
+        return bool(self._operations)
 
     def touches(self, kinds: Iterable[Kind]) -> bool:
         """Whether any row of these kinds is written."""
         return not self._kinds.isdisjoint(kinds)
 
     def operations(self) -> list[Operation]:
-        return [entry.operation for entry in self._entries.values()]
+        """What to commit."""
+        return list(self._operations.values())
 
     def views(self, kind: Kind) -> dict[int, Record | None]:
-        """The written rows of a kind as the session sees them, by id."""
+        """The written rows of a kind as the session sees them, by id; None: gone."""
         return {
-            id: entry.view
-            for (its_kind, id), entry in self._entries.items()
-            if its_kind is kind and not isinstance(entry.operation, Require)
+            id: self._view((its_kind, id))
+            for (its_kind, id), operation in self._operations.items()
+            if its_kind is kind and not isinstance(operation, Require)
         }
 
     def add(self, change: Change) -> None:
         """Buffer all steps of a change, or none: ``StaleWrite`` where one does not fit the view."""
-        before = {key: self._entries.get(key) for key in map(_key, change.steps)}
+        operations, edited = dict(self._operations), dict(self._edited)
         try:
             for step in change.steps:
                 self._fold(step)
-        except StaleWrite:
-            self._put_back(before)
+        except StorageError:
+            self._operations, self._edited = operations, edited
             raise
 
     def insert(self, record: Record) -> None:
+        """Buffer a new record."""
         self._fold(Insert(record))
 
-    def clear(self) -> None:
-        self._entries.clear()
-        self._kinds.clear()
-
-    def _put_back(self, entries: Mapping[Key, _Entry | None]) -> None:
-        for key, entry in entries.items():
-            if entry is None:
-                self._entries.pop(key, None)
-            else:
-                self._entries[key] = entry
-        self._kinds = {kind for kind, _ in self._entries}
+    def _view(self, key: Key) -> Record | None:
+        operation = self._operations[key]
+        return operation.record if isinstance(operation, Insert) else self._edited.get(key)
 
     def _fold(self, step: Step) -> None:
-        key = _key(step)
-        entry = self._entries.get(key)
-        if entry is None:
-            self._entries[key] = _first(step)
-        elif isinstance(step, Insert):
+        if type(step) is Insert:  # the common case by far: one intercept brings 190 of them
+            record = step.record
+            self._put((type(record), record.id), step)
+        elif isinstance(step, Edit | Removal):
+            self._change((type(step.before), step.before.id), step)
+        elif isinstance(step, Require):
+            self._require((step.kind, step.id), step)
+
+    def _put(self, key: Key, insert: Insert) -> None:
+        if key in self._operations:
             raise InvalidValue("batch", "names a row more than once")
+        self._operations[key] = insert
+        self._kinds.add(key[0])
+
+    def _require(self, key: Key, step: Require) -> None:
+        """Judged on what the session wrote; the rest joins the row's guard (BAT-2)."""
+        earlier = self._operations.get(key)
+        if earlier is None:
+            self._operations[key] = step
+            return
+        self._check(key, step.guard)
+        if not isinstance(earlier, Insert):
+            self._operations[key] = attrs.evolve(earlier, guard=_guard(earlier, step.guard))
+
+    def _change(self, key: Key, step: Edit | Removal) -> None:
+        earlier = self._operations.get(key)
+        if earlier is not None:
+            self._check(key, step.guard)
+        if isinstance(step, Removal):
+            self._remove(key, step, earlier)
         else:
-            folded = _folded(entry, step)
-            if folded is None:
-                del self._entries[key]
-            else:
-                self._entries[key] = folded
-        if not isinstance(step, Require):
-            self._kinds.add(key[0])
+            self._edit(key, step, earlier)
+        self._kinds.add(key[0])
+
+    def _remove(self, key: Key, step: Removal, earlier: Operation | None) -> None:
+        self._edited.pop(key, None)
+        if isinstance(earlier, Insert):
+            del self._operations[key]
+        else:
+            self._operations[key] = Delete(*key, _guard(earlier, step.guard))
+
+    def _edit(self, key: Key, step: Edit, earlier: Operation | None) -> None:
+        changes = step.operation.changes
+        if isinstance(earlier, Insert):
+            self._operations[key] = Insert(earlier.record.replaced(changes))
+            return
+        merged = {**earlier.changes, **changes} if isinstance(earlier, Update) else changes
+        self._operations[key] = Update(*key, merged, _guard(earlier, step.guard))
+        self._edited[key] = self._edited.get(key, step.before).replaced(changes)
+
+    def _check(self, key: Key, guard: Mapping[str, object]) -> None:
+        """``StaleWrite`` where the session deleted the row, or its view fails the guard."""
+        earlier = self._operations[key]
+        written = isinstance(earlier, Insert | Update)
+        if isinstance(earlier, Delete) or (written and not holds(self._view(key), guard)):
+            raise StaleWrite(key[0].table, key[1])
 
 
-def _key(step: Step) -> Key:
-    if isinstance(step, Edit | Removal):
-        return type(step.before), step.before.id
-    return step.kind, step.id
-
-
-def _first(step: Step) -> _Entry:
-    match step:
-        case Insert(record):
-            return _Entry(step, record)
-        case Edit():
-            update = step.operation
-            return _Entry(update, step.before.replaced(update.changes))
-        case Removal():
-            return _Entry(step.operation, None)
-        case Require():
-            return _Entry(step, None)
-
-
-def _folded(entry: _Entry, step: Edit | Removal | Require) -> _Entry | None:
-    """The entry with one more step: the first guards, the last values. None: nothing is left."""
-    earlier, kind, id = entry.operation, entry.operation.kind, entry.operation.id
-    if isinstance(earlier, Delete) or (
-        not isinstance(earlier, Require) and not holds(entry.view, step.guard)
-    ):
-        raise StaleWrite(kind.table, id)
-    if isinstance(earlier, Insert):
-        return _on_insert(entry, step)
+def _guard(earlier: Operation | None, guard: Mapping[str, object]) -> Mapping[str, object]:
+    """The first guard of a row, and what later ones ask of fields that were not changed since."""
+    if earlier is None or isinstance(earlier, Insert):
+        return guard
     changed = earlier.changes if isinstance(earlier, Update) else {}
-    guard = {**{f: v for f, v in step.guard.items() if f not in changed}, **earlier.guard}
-    if isinstance(step, Removal):
-        return _Entry(Delete(kind, id, guard), None)
-    if isinstance(step, Require):
-        return _Entry(attrs.evolve(earlier, guard=guard), entry.view)
-    update = Update(kind, id, {**changed, **step.operation.changes}, guard)
-    base = step.before if entry.view is None else entry.view
-    return _Entry(update, base.replaced(step.operation.changes))
-
-
-def _on_insert(entry: _Entry, step: Edit | Removal | Require) -> _Entry | None:
-    if isinstance(step, Removal):
-        return None
-    if isinstance(step, Require) or entry.view is None:
-        return entry
-    record = entry.view.replaced(step.operation.changes)
-    return _Entry(Insert(record), record)
+    return {**{f: value for f, value in guard.items() if f not in changed}, **earlier.guard}
 
 
 def kinds_of(query: Query) -> set[Kind]:

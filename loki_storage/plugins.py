@@ -4,10 +4,11 @@ The entry point's name is the backend's name and its URL scheme. Only the select
 so a broken plugin never stops a host that does not use it (PLG-1).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
@@ -16,6 +17,9 @@ from loki_storage import hookspecs
 from loki_storage.errors import PluginError
 from loki_storage.hookspecs import PROJECT
 from loki_storage.protocol import PROTOCOL_VERSION, BackendSpec
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["Installed", "find_backend", "installed", "plugin_manager", "register_backend"]
 
@@ -49,7 +53,7 @@ def find_backend(scheme: str, manager: pluggy.PluginManager) -> BackendSpec:
     name = scheme.partition("+")[0].lower()
     if name in _REGISTERED:
         return _checked(_REGISTERED[name], "register_backend")
-    found = [point for point in entry_points(group=PROJECT) if point.name == name]
+    found = [point for point in _entry_points() if point.name == name]
     owners = sorted({_owner(point) for point in found})
     if not found:
         raise PluginError(_unknown(name))
@@ -63,7 +67,7 @@ def find_backend(scheme: str, manager: pluggy.PluginManager) -> BackendSpec:
 def installed() -> list[Installed]:
     """Every backend that is installed; a broken one with its error."""
     rows = []
-    for point in sorted(entry_points(group=PROJECT), key=lambda point: point.name):
+    for point in sorted(_entry_points(), key=lambda point: point.name):
         spec, error = None, None
         try:
             spec = _load(point, plugin_manager())
@@ -87,6 +91,12 @@ def register_backend(spec: BackendSpec) -> Iterator[None]:
         for name in names:
             _REGISTERED.pop(name, None)
         _REGISTERED.update(before)
+
+
+def _entry_points() -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # a third of our import time; only opening needs it
+
+    return list(entry_points(group=PROJECT))
 
 
 def _load(point: EntryPoint, manager: pluggy.PluginManager) -> BackendSpec:
@@ -122,7 +132,7 @@ def _checked(spec: BackendSpec, owner: str) -> BackendSpec:
 
 
 def _unknown(name: str) -> str:
-    names = sorted({point.name for point in entry_points(group=PROJECT)} | set(_REGISTERED))
+    names = sorted({point.name for point in _entry_points()} | set(_REGISTERED))
     extra = "install loki-storage[postgresql]" if name == "postgresql" else "install its plugin"
     return f"no backend is installed for {name!r}; installed: {', '.join(names) or 'none'}; {extra}"
 

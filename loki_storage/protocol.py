@@ -9,15 +9,16 @@ A backend stores records; the SDK owns every rule. Everything else has a correct
 these four. Override a default to be faster: the contract suite runs each override against the
 default that it replaces. A capability *is* an overridden method; there are no flags.
 
-| area        | kinds                                                  | through                        |
-|-------------|--------------------------------------------------------|--------------------------------|
-| documents   | ``Document``, ``Tag``, ``DocumentTag``, ``Chain``      | ``select``, ``apply``          |
-| versions    | ``Document`` (``root_id``, ``version``, ``is_latest``) | ``apply`` with guards, unique  |
-| validations | ``Validation``, ``ValidationResult``                   | ``select``, ``apply``, ``aggregate`` |
-| corrections | ``Correction``, ``CorrectionHistory``                  | ``select``, ``apply``          |
-| audit       | ``AuditEntry``: one in every batch, its receipt        | ``apply``, ``aggregate``       |
-| retention   | ``RetentionPolicy``, ``RetentionState``                | ``select``, ``apply``          |
-| export      | ``ExportLog``                                          | ``snapshot``, ``rows``, ``dump`` |
+| area        | kinds                                           | through                          |
+|-------------|-------------------------------------------------|----------------------------------|
+| documents   | ``Document``, ``Tag``, ``DocumentTag``          | ``select``, ``apply``            |
+| versions    | ``Document`` (``root_id``, ``version``, ...),   | ``apply`` with guards and unique |
+|             | ``Chain``                                       | keys                             |
+| validations | ``Validation``, ``ValidationResult``            | ``apply``, ``aggregate``         |
+| corrections | ``Correction``, ``CorrectionHistory``           | ``select``, ``apply``            |
+| audit       | ``AuditEntry``: one in every batch, its receipt | ``apply``, ``aggregate``         |
+| retention   | ``RetentionPolicy``, ``RetentionState``         | ``select``, ``apply``            |
+| export      | ``ExportLog``                                   | ``snapshot``, ``rows``, ``dump`` |
 
 Backends are thread-safe and long-lived. They raise the errors of ``loki_storage.errors`` and no
 others. The laws are BAT-1 to BAT-9 (docs/laws.md).
@@ -34,7 +35,7 @@ import attrs
 
 from loki_storage.batch import Batch, Insert
 from loki_storage.errors import InvalidField, Unsupported
-from loki_storage.models import KINDS, Chain, Document, Kind, Record, domain_of
+from loki_storage.models import KINDS, Document, Kind, Record, domain_of
 from loki_storage.query import In, Order, Query
 from loki_storage.values import Integer, Number, Time
 
@@ -97,7 +98,7 @@ Measure = Count | Sum | Min | Max
 class Group:
     """One row of an aggregate: the values grouped by, and the measures over their records."""
 
-    key: tuple[object, ...]
+    key: tuple[object, ...] = attrs.field(repr=False)
     values: tuple[Any, ...]
 
 
@@ -232,6 +233,10 @@ class Backend(Reader):
             self.reserve({kind: top - leased.start + 1})
 
 
+def _schemes(schemes: Iterable[str]) -> tuple[str, ...]:
+    return tuple(schemes)
+
+
 @attrs.frozen
 class BackendSpec:
     """What a plugin registers. Its options are the keyword-only parameters of ``open``.
@@ -243,7 +248,7 @@ class BackendSpec:
     name: str
     open: Any
     summary: str = ""
-    schemes: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    schemes: tuple[str, ...] = attrs.field(default=(), converter=_schemes)
     protocol_version: str = PROTOCOL_VERSION
     creates: bool = False
 

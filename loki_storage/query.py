@@ -3,7 +3,7 @@
 A ``Query`` names a kind, a tenant, a condition, an order and a window. It is checked when it is
 built: unknown fields, operators that do not fit a field and values of the wrong type never reach
 a backend. What a query *means* is written in ``matching.py``, in plain Python; a backend may
-evaluate it in any other way that gives the same answer.
+evaluate it in any other way that gives the same answer. The repr of a query names no values.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +41,40 @@ _OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge")
 _TEXT_OPERATORS = ("contains", "starts_with", "ends_with")
 MAXIMUM_NESTING = 2
 """How deep one ``InQuery`` may stand inside another (QRY-10)."""
+MAXIMUM_WINDOW = 2**63 - 1
+"""The largest limit and offset: databases count in 64 bits."""
+MAXIMUM_DEPTH = 24
+"""How deep conditions may stand inside one another; the JSON form then fits a field (VAL-6)."""
+
+
+def _type_name(value: object) -> str:
+    """What a repr, and with it a log, may tell of a value."""
+    return f"<{type(value).__name__}>"
+
+
+def _listed(name: str, parts: object) -> tuple[Any, ...]:
+    """The parts as a tuple. Text would come apart into its characters: it is refused."""
+    if type(parts) is tuple:
+        return parts
+    if isinstance(parts, str | bytes) or not isinstance(parts, Iterable):
+        raise InvalidValue(name, "must be a sequence")
+    return tuple(parts)
+
+
+def _members(members: Iterable[object]) -> tuple[object, ...]:
+    return _listed("values", members)
+
+
+def _path(path: Iterable[str | int]) -> tuple[str | int, ...]:
+    return _listed("path", path)
+
+
+def _conditions(conditions: Iterable["Condition"]) -> tuple["Condition", ...]:
+    return _listed("conditions", conditions)
+
+
+def _orders(orders: Iterable["Order"]) -> tuple["Order", ...]:
+    return _listed("order", orders)
 
 
 @attrs.frozen
@@ -49,7 +83,7 @@ class Compare:
 
     field: str
     op: Operator
-    value: object
+    value: object = attrs.field(repr=_type_name)
 
 
 @attrs.frozen
@@ -57,7 +91,7 @@ class In:
     """``field`` is one of the values; None among them includes NULL rows (QRY-3, QRY-5)."""
 
     field: str
-    values: tuple[object, ...] = attrs.field(converter=tuple)
+    values: tuple[object, ...] = attrs.field(converter=_members, repr=_type_name)
 
 
 @attrs.frozen
@@ -73,7 +107,7 @@ class Text:
 
     op: TextOperator
     field: str
-    text: str
+    text: str = attrs.field(repr=_type_name)
     case_sensitive: bool = True
 
 
@@ -85,13 +119,16 @@ class JsonEquals:
     """
 
     field: str
-    path: tuple[str | int, ...] = attrs.field(converter=tuple)
-    value: JsonText | JsonValue
+    path: tuple[str | int, ...] = attrs.field(converter=_path)
+    value: JsonText | JsonValue = attrs.field(repr=_type_name)
 
 
 @attrs.frozen
 class InQuery:
-    """``field`` is among the ``its_field`` of what another query of the tenant matches (QRY-10)."""
+    """``field`` is among the ``its_field`` of what another query of the tenant matches (QRY-10).
+
+    NULL is never among them: neither a NULL field matches, nor a NULL in the other query's answer.
+    """
 
     field: str
     query: "Query"
@@ -102,14 +139,14 @@ class InQuery:
 class And:
     """All conditions hold; none: true."""
 
-    conditions: tuple["Condition", ...] = attrs.field(converter=tuple)
+    conditions: tuple["Condition", ...] = attrs.field(converter=_conditions)
 
 
 @attrs.frozen
 class Or:
     """At least one condition holds; none: false."""
 
-    conditions: tuple["Condition", ...] = attrs.field(converter=tuple)
+    conditions: tuple["Condition", ...] = attrs.field(converter=_conditions)
 
 
 @attrs.frozen
@@ -142,13 +179,16 @@ class Query:
     kind: Kind
     tenant: str | None
     where: Condition = And(())
-    order: tuple[Order, ...] = attrs.field(default=(), converter=tuple)
+    order: tuple[Order, ...] = attrs.field(default=(), converter=_orders)
     limit: int | None = None
     offset: int = 0
-    after: tuple[object, ...] | None = None
+    after: tuple[object, ...] | None = attrs.field(default=None, repr=_type_name)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "where", _Checker(self.kind, self.tenant).check(self.where))
+        if KINDS.get(getattr(self.kind, "table", "")) is not self.kind:
+            raise InvalidField(self.kind, "is not a record class")
+        checker = _Checker(self.kind, self.tenant)
+        object.__setattr__(self, "where", checker.check(self.where, MAXIMUM_DEPTH))
         _check_order(self.kind, self.order)
         _check_natural("limit", self.limit)
         _check_natural("offset", self.offset)
@@ -186,15 +226,18 @@ class Query:
     def from_json(cls, data: object) -> "Query":
         """The query of its JSON form; ``InvalidValue`` or ``InvalidField`` where it is none."""
         parts = _object(data, {"version", "kind", *_QUERY_PARTS})
-        if parts["version"] != JSON_VERSION:
+        version, kind = parts["version"], KINDS.get(str(parts["kind"]))
+        if isinstance(version, bool) or version != JSON_VERSION:
             raise InvalidValue("query", f"has another version than {JSON_VERSION}")
-        kind = KINDS.get(str(parts["kind"]))
         if kind is None:
-            raise InvalidField("kind", "is not known", KINDS)
-        return cls(kind, **{name: _from_json(parts[name]) for name in _QUERY_PARTS})
+            raise InvalidField(parts["kind"], "is not a kind", KINDS)
+        try:
+            return cls(kind, **{name: _from_json(parts[name]) for name in _QUERY_PARTS})
+        except RecursionError:
+            raise InvalidValue("query", "is nested too deeply") from None
 
-    def _checked_cursor(self, after: Iterable[object]) -> tuple[object, ...]:
-        values, keys = tuple(after), self.total_order
+    def _checked_cursor(self, after: object) -> tuple[object, ...]:
+        values, keys = _listed("after", after), self.total_order
         if len(values) != len(keys):
             raise InvalidValue("after", "is not a cursor of this query's order")
         return tuple(
@@ -205,15 +248,19 @@ class Query:
 
 def all_of(*conditions: Condition) -> Condition:
     """All of them, without needless nesting."""
-    parts: list[Condition] = []
-    for condition in conditions:
-        parts.extend(condition.conditions if isinstance(condition, And) else (condition,))
-    return parts[0] if len(parts) == 1 else And(parts)
+    return _joined(And, conditions)
 
 
 def any_of(*conditions: Condition) -> Condition:
-    """At least one of them."""
-    return conditions[0] if len(conditions) == 1 else Or(conditions)
+    """At least one of them, without needless nesting."""
+    return _joined(Or, conditions)
+
+
+def _joined(node: type[And] | type[Or], conditions: Iterable[Condition]) -> Condition:
+    parts: list[Condition] = []
+    for condition in conditions:
+        parts.extend(condition.conditions if isinstance(condition, node) else (condition,))
+    return parts[0] if len(parts) == 1 else node(parts)
 
 
 def equals(**fields: object) -> Condition:
@@ -233,17 +280,19 @@ class _Checker:
     tenant: str | None
     nesting: int = MAXIMUM_NESTING
 
-    def check(self, condition: Condition) -> Condition:
+    def check(self, condition: Condition, depth: int) -> Condition:
+        if depth <= 0:
+            raise InvalidValue("where", f"nests conditions more than {MAXIMUM_DEPTH} deep")
         match condition:
             case And(conditions) | Or(conditions):
-                return type(condition)(self.check(part) for part in conditions)
+                return type(condition)([self.check(part, depth - 1) for part in conditions])
             case Not(inner):
-                return Not(self.check(inner))
+                return Not(self.check(inner, depth - 1))
             case Compare():
                 return self._compare(condition)
             case In(field, members):
                 domain = _comparable(self.kind, field)
-                return In(field, (domain.operand(field, value) for value in members))
+                return In(field, [domain.operand(field, value) for value in members])
             case IsNull(field):
                 domain_of(self.kind, field)
                 return condition
@@ -252,13 +301,13 @@ class _Checker:
             case JsonEquals():
                 return self._json(condition)
             case InQuery():
-                return self._in_query(condition)
+                return self._in_query(condition, depth)
         raise InvalidField(type(condition).__name__, "is not a condition")
 
     def _compare(self, condition: Compare) -> Condition:
         field, op, value = condition.field, condition.op, condition.value
         if op not in _OPERATORS:
-            raise InvalidField(str(op), "is not an operator", _OPERATORS)
+            raise InvalidField(op, "is not an operator", _OPERATORS)
         domain = _comparable(self.kind, field)
         if op not in ("eq", "ne") and not domain.orderable:
             raise InvalidField(field, "has no order")
@@ -271,13 +320,13 @@ class _Checker:
     def _text(self, condition: Text) -> Condition:
         field = condition.field
         if condition.op not in _TEXT_OPERATORS:
-            raise InvalidField(str(condition.op), "is not a text operator", _TEXT_OPERATORS)
+            raise InvalidField(condition.op, "is not a text operator", _TEXT_OPERATORS)
         domain = domain_of(self.kind, field)
         if not isinstance(domain, values.Text) or (isinstance(domain, Word) and not domain.open):
             raise InvalidField(field, "is not text")
         if not isinstance(condition.case_sensitive, bool):
             raise InvalidValue("case_sensitive", "must be a boolean")
-        text = values.Text().accept(field, condition.text)
+        text = str(values.Text().accept(field, condition.text))
         return attrs.evolve(condition, text=text)
 
     def _json(self, condition: JsonEquals) -> Condition:
@@ -289,8 +338,10 @@ class _Checker:
         text = value if isinstance(value, JsonText) else canonical(value, field)
         return attrs.evolve(condition, value=None if text == "null" or value is None else text)
 
-    def _in_query(self, condition: InQuery) -> Condition:
+    def _in_query(self, condition: InQuery, depth: int) -> Condition:
         inner = condition.query
+        if not isinstance(inner, Query):
+            raise InvalidField(type(inner).__name__, "is not a query")
         if self.nesting == 0:
             raise InvalidField("InQuery", f"may nest at most {MAXIMUM_NESTING} deep")
         if inner.limit is not None or inner.offset or inner.after is not None:
@@ -301,7 +352,7 @@ class _Checker:
         theirs = _comparable(inner.kind, condition.its_field)
         if _family(ours) is not _family(theirs):
             raise InvalidField(condition.its_field, f"cannot be compared with {condition.field}")
-        _Checker(inner.kind, inner.tenant, self.nesting - 1).check(inner.where)
+        _Checker(inner.kind, inner.tenant, self.nesting - 1).check(inner.where, depth - 1)
         return condition
 
 
@@ -325,8 +376,12 @@ def _check_step(step: object) -> None:
 
 def _check_order(kind: Kind, orders: tuple[Order, ...]) -> None:
     for order in orders:
+        if not isinstance(order, Order):
+            raise InvalidField(type(order).__name__, "is not an order")
         if not domain_of(kind, order.field).orderable:
             raise InvalidField(order.field, "cannot be ordered by")
+        if not isinstance(order.descending, bool):
+            raise InvalidValue("descending", "must be a boolean")
 
 
 def _check_tenant(kind: Kind, tenant: object) -> None:
@@ -340,6 +395,8 @@ def _check_natural(name: str, value: object) -> None:
         raise InvalidValue(name, "must be an integer")
     if value < 0:
         raise InvalidValue(name, "must not be negative")
+    if value > MAXIMUM_WINDOW:
+        raise InvalidValue(name, "must fit 64 bits")
 
 
 JSON_VERSION = 1
@@ -351,7 +408,7 @@ _NODES: Mapping[str, type[Any]] = {
 
 
 def _to_json(value: Any) -> JsonValue:
-    """Nodes as objects named by ``is``; values that JSON has not, as objects named by their type."""
+    """Nodes as objects named by ``is``; values that JSON has not, named by their type."""
     if isinstance(value, Query):
         return {"query": value.to_json()}
     if type(value) in _NODES.values():
@@ -363,7 +420,8 @@ def _to_json(value: Any) -> JsonValue:
         return {"time": value.isoformat()}
     if isinstance(value, JsonText):
         return {"json": str.__str__(value)}
-    return str.__str__(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+    plain: JsonValue = str.__str__(value) if isinstance(value, str) else value
+    return plain
 
 
 def _from_json(data: object) -> Any:
@@ -384,11 +442,11 @@ def _from_json(data: object) -> Any:
 def _value_from_json(data: Mapping[str, Any]) -> object:
     try:
         match data:
-            case {"query": query}:
+            case {"query": query, **rest} if not rest:
                 return Query.from_json(query)
-            case {"time": str(text)}:
+            case {"time": str(text), **rest} if not rest:
                 return datetime.fromisoformat(text)
-            case {"json": str(text)}:
+            case {"json": str(text), **rest} if not rest:
                 return canonical(parse(text))
     except (ValueError, RecursionError) as error:
         if isinstance(error, InvalidField | InvalidValue):

@@ -224,9 +224,10 @@ class UnitOfWork(Reader):
     # Writing
 
     def new_ids(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
-        """Fresh ids, and one for an audit entry, with at most one round trip."""
+        """Fresh ids, and those of the audit entries to come (one if not told), in one round trip."""
         self._check_writable()
-        wanted = {**counts, AuditEntry: counts.get(AuditEntry, 0) + (not self._audit_ids)}
+        audits = counts.get(AuditEntry, 1) - len(self._audit_ids)
+        wanted = {**counts, AuditEntry: max(0, audits)}
         with within(self.context.timeout):
             ids = self._leases.take({kind: n for kind, n in wanted.items() if n})
         self._audit_ids.extend(ids.pop(AuditEntry, ()))

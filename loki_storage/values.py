@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import attrs
@@ -36,20 +36,27 @@ __all__ = [
 ]
 
 _INT64 = range(-(2**63), 2**63)
+_DEEPEST = 200
+"""Levels of JSON that every reader and writer manages: orjson writes 254, Python's stack ends."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
+def _check_depth(limits: "Limits", attribute: "attrs.Attribute[int]", depth: int) -> None:
+    # Half of what can be read again: the audit wraps what it tells of in levels of its own.
+    Integer(minimum=1, maximum=_DEEPEST // 2).accept(attribute.name, depth)
+
+
 @attrs.define
 class Limits:
-    """Limits of the process that a host may change before it opens a store (VAL-3, VAL-6)."""
+    """Limits of the process that a host may change before it opens a store (VAL-3, VAL-6).
+
+    ``json_depth`` is at most 100, or ``InvalidValue``.
+    """
 
     content_bytes: int = 64 * 2**20
     json_bytes: int = 2**20
-    json_depth: int = 64
-
-
-LIMITS = Limits()
+    json_depth: int = attrs.field(default=64, validator=_check_depth)
 
 
 class JsonText(str):
@@ -98,9 +105,10 @@ class Integer(Domain):
     def _typed(self, field: str, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise InvalidValue(field, "must be an integer")
-        if value not in _INT64:
+        number = int(value)  # a range looks for members of a subclass one by one
+        if number not in _INT64:
             raise InvalidValue(field, "must fit 64 bits")
-        return int(value)
+        return number
 
     def _checked(self, field: str, value: object) -> int:
         number = self._typed(field, value)
@@ -155,32 +163,39 @@ class Time(Domain):
             raise InvalidValue(field, "must be a datetime")
         if value.tzinfo is UTC and type(value) is datetime and not value.fold:
             return value
+        offset = _offset(field, value)
         try:
-            offset = value.utcoffset()
-            if offset is None:
-                raise InvalidValue(field, "must be an aware datetime (with a time zone)")
             naive = datetime.combine(value.date(), value.time()) - offset
         except OverflowError:
             raise InvalidValue(field, "must be within the years 1 and 9999 in UTC") from None
         return naive.replace(tzinfo=UTC, fold=0)
 
 
+def _offset(field: str, value: datetime) -> timedelta:
+    """The offset from UTC; a time zone is the caller's code, and may fail in its own way."""
+    try:
+        offset = value.utcoffset()
+    except (ArithmeticError, NotImplementedError, TypeError, ValueError):
+        raise InvalidValue(field, "must have a time zone that tells its offset") from None
+    if offset is None:
+        raise InvalidValue(field, "must be an aware datetime (with a time zone)")
+    return offset
+
+
 @attrs.frozen
 class Text(Domain):
     """Unicode text without U+0000 and lone surrogates, kept exactly (VAL-2).
 
-    ``limit`` counts code points. A body (content and its like) is not ordered by, and is limited
-    in bytes by ``LIMITS.content_bytes``.
+    ``limit`` counts code points; text without one is limited by ``LIMITS.content_bytes`` in UTF-8.
     """
 
     limit: int | None = None
     minimum: int = 0
-    body: bool = False
 
     def _typed(self, field: str, value: object) -> str:
         if not isinstance(value, str):
             raise InvalidValue(field, "must be text")
-        text = value if type(value) is str else str.__str__(value)
+        text = _exact(value)
         if "\0" in text:
             raise InvalidValue(field, "must not contain U+0000")
         if not text.isascii() and not _encodes(text):
@@ -189,12 +204,13 @@ class Text(Domain):
 
     def _checked(self, field: str, value: object) -> str:
         text = self._typed(field, value)
-        if self.limit is not None and len(text) > self.limit:
-            raise InvalidValue(field, f"must be at most {self.limit} characters")
         if len(text) < self.minimum:
             raise InvalidValue(field, "must not be empty")
-        if self.body and _bytes_exceed(text, LIMITS.content_bytes):
-            raise InvalidValue(field, f"must be at most {LIMITS.content_bytes} bytes in UTF-8")
+        if self.limit is None:
+            if _bytes_exceed(text, LIMITS.content_bytes):
+                raise InvalidValue(field, f"must be at most {LIMITS.content_bytes} bytes in UTF-8")
+        elif len(text) > self.limit:
+            raise InvalidValue(field, f"must be at most {self.limit} characters")
         return text
 
 
@@ -237,7 +253,9 @@ class Word(Text):
         return self.members.get(value, value)
 
     def _typed(self, field: str, value: object) -> str:
-        known = self.members.get(value) if isinstance(value, str) else None
+        if type(value) is self.vocabulary:
+            return value
+        known = self.members.get(_exact(value)) if isinstance(value, str) else None
         if known is not None:
             return known
         if not self.open:
@@ -273,8 +291,7 @@ def canonical(value: object, field: str = "value", *, bounded: bool = True) -> J
     Lists and tuples are arrays. Raises ``InvalidValue`` for anything that would not come back
     equal, and, if ``bounded``, beyond ``LIMITS.json_bytes`` and ``LIMITS.json_depth``.
     """
-    depth = LIMITS.json_depth if bounded else 10_000
-    plain = _is_plain(value, depth, field)
+    plain = _is_plain(value, LIMITS.json_depth if bounded else _DEEPEST, field)
     try:
         if plain:
             text = orjson.dumps(value).decode()
@@ -292,16 +309,20 @@ _LONG_DIGITS = re.compile(r"\d{16}")
 
 def parse(text: str) -> JsonValue:
     """The value of canonical JSON text, new each time. orjson turns long integers into floats."""
-    plain = str.__str__(text)
+    plain = _exact(text)
     value: JsonValue = json.loads(plain) if _LONG_DIGITS.search(plain) else orjson.loads(plain)
     return value
 
 
 def _is_plain(value: object, depth: int, field: str) -> bool:
-    """Check a JSON value; True where orjson writes it exactly as the standard library does."""
+    """Check a JSON value; True where orjson writes it exactly as the standard library does.
+
+    Subclasses are not plain: orjson reads past the order or the items that they define.
+    """
     kind = type(value)
-    if kind is str:
-        return _check_json_text(str(value), field)
+    if isinstance(value, str):
+        _check_json_text(value, field)
+        return kind is str
     if value is None or kind is bool:
         return True
     if isinstance(value, int):
@@ -310,41 +331,53 @@ def _is_plain(value: object, depth: int, field: str) -> bool:
         if not math.isfinite(value):
             raise InvalidValue(field, "numbers in JSON must be finite")
         return False
-    if isinstance(value, str):
-        return _check_json_text(value, field) and False
+    if not isinstance(value, dict | list | tuple):
+        raise InvalidValue(field, "must be JSON (objects, arrays, text, numbers, booleans, null)")
     if depth <= 0:
-        raise InvalidValue(field, f"JSON must be at most {LIMITS.json_depth} levels deep")
-    if kind is dict or isinstance(value, dict):
-        return all([_is_plain_item(k, v, depth, field) for k, v in value.items()])
-    if isinstance(value, list | tuple):
-        return all([_is_plain(item, depth - 1, field) for item in value])
-    raise InvalidValue(field, "must be JSON (objects, arrays, text, numbers, booleans, null)")
+        raise InvalidValue(field, "is JSON nested too deeply (see LIMITS.json_depth)")
+    plain = kind in _CONTAINERS  # from here on without short cuts: each part is to be checked
+    if isinstance(value, dict):
+        for key, item in value.items():
+            plain &= _check_json_key(key, field) & _is_plain(item, depth - 1, field)
+        return plain
+    for item in value:
+        plain &= _is_plain(item, depth - 1, field)
+    return plain
 
 
-def _is_plain_item(key: object, value: object, depth: int, field: str) -> bool:
+_CONTAINERS = (dict, list, tuple)
+
+
+def _check_json_key(key: object, field: str) -> bool:
     if not isinstance(key, str):
         raise InvalidValue(field, "keys in JSON must be text")
-    plain = _check_json_text(key, field) and type(key) is str
-    return _is_plain(value, depth - 1, field) and plain
+    _check_json_text(key, field)
+    return type(key) is str
 
 
-def _check_json_text(text: str, field: str) -> bool:
+def _check_json_text(value: str, field: str) -> None:
+    text = _exact(value)
     if "\0" in text:
         raise InvalidValue(field, "text in JSON must not contain U+0000")
     if not text.isascii() and not _encodes(text):
         raise InvalidValue(field, "text in JSON must not contain lone surrogates")
-    return True
 
 
-def _check_json_integer(number: int, field: str) -> bool:
+def _check_json_integer(value: int, field: str) -> bool:
+    number = int(value)
     if number in _INT64:
-        return type(number) is int
+        return type(value) is int
     if abs(number) >= _TOO_LONG:
         raise InvalidValue(field, "integers in JSON must be at most 4,300 digits")
     return False
 
 
 _TOO_LONG = 10**4300
+
+
+def _exact(text: str) -> str:
+    """The text itself, whatever a subclass makes of it."""
+    return text if type(text) is str else str.__str__(text)
 
 
 def _encodes(text: str) -> bool:
@@ -360,3 +393,6 @@ def _bytes_exceed(text: str, limit: int) -> bool:
     if len(text) * 4 <= limit or len(text) > limit:
         return len(text) > limit
     return len(text.encode()) > limit
+
+
+LIMITS = Limits()

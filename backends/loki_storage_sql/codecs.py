@@ -1,7 +1,7 @@
 """Records to rows and back, by functions generated once per kind.
 
 A generated function has one expression per field and no loop over fields, which makes a row cost
-about a microsecond. ``print(codec.source)`` shows what was generated.
+about a microsecond.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,33 +11,37 @@ from loki_storage.models import Kind, Record
 from loki_storage.values import Domain, Json, JsonText, Word
 from loki_storage_sql.dialect import Dialect
 
-__all__ = ["Codec", "field_decoder", "field_encoder", "row_decoder"]
+__all__ = ["field_decoder", "field_encoder", "record_decoder", "record_encoder", "row_decoder"]
 
 Function = Callable[..., Any]
+Row = Sequence[Any]
 
 
-class Codec:
-    """Encodes and decodes the records of one kind; rows have the fields in declaration order."""
+def record_encoder(
+    kind: Kind, dialect: Dialect, fields: Sequence[str]
+) -> Callable[[Iterable[Record]], list[tuple[Any, ...]]]:
+    """A function from records to rows of these fields."""
+    return _encoding(kind, dialect, fields).build("encode")
 
-    encode: Callable[[Iterable[Record]], list[tuple[Any, ...]]]
-    """Records to rows."""
-    decode: Callable[[Sequence[Any]], Any]
-    """A row to a record."""
-    source: str
 
-    def __init__(self, kind: Kind, dialect: Dialect, fields: Sequence[str] = ()) -> None:
-        """``fields``: those that ``encode`` writes; by default all."""
-        writer = _encoding(kind, dialect, fields or tuple(kind.domains))
-        reader = _decoding(kind, dialect)
-        self.source = f"{writer.source}\n\n{reader.source}"
-        self.encode, self.decode = writer.build("encode"), reader.build("decode")
+def record_decoder(kind: Kind, dialect: Dialect) -> Callable[[Row], Any]:
+    """A function from a row, of all fields in declaration order, to a record."""
+    return _decoding(kind, dialect).build("decode")
+
+
+def row_decoder(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> Callable[[Row], Any]:
+    """A function from a row of these fields to the tuple of what records hold in them."""
+    made = _Source()
+    values = [_decoded(made, f, kind.domains[f], dialect, f"row[{n}]") for n, f in enumerate(fields)]
+    made.text = f"def decode(row):\n    return ({''.join(f'{value}, ' for value in values)})"
+    return made.build("decode")
 
 
 class _Source:
     """The source of one function and the names that it uses."""
 
     def __init__(self, scope: Mapping[str, Any] | None = None) -> None:
-        self.source = ""
+        self.text = ""
         self._scope: dict[str, Any] = dict(scope or {})
 
     def name(self, stem: str, value: Any) -> str:
@@ -46,7 +50,7 @@ class _Source:
         return stem
 
     def build(self, function: str) -> Function:
-        exec(self.source, self._scope)
+        exec(self.text, self._scope)
         built: Function = self._scope[function]
         return built
 
@@ -58,7 +62,7 @@ def _encoding(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> _Source:
         value = f"d[{kind.attributes[field]!r}]"
         columns.append(_encoded(made, field, kind.domains[field], dialect, value))
     row = "\n".join(f"            {column}," for column in columns)
-    made.source = (
+    made.text = (
         "def encode(records):\n"
         "    return [\n"
         f"        (\n{row}\n        )\n"
@@ -84,7 +88,7 @@ def _decoding(kind: Kind, dialect: Dialect) -> _Source:
     values = [_decoded(made, f, kind.domains[f], dialect, f"v{n}") for n, f in enumerate(fields)]
     unpacked = ", ".join(f"v{n}" for n in range(len(fields)))
     arguments = "\n".join(f"        {value}," for value in values)
-    made.source = f"def decode(row):\n    {unpacked}, = row\n    return trusted(\n{arguments}\n    )"
+    made.text = f"def decode(row):\n    {unpacked}, = row\n    return trusted(\n{arguments}\n    )"
     return made
 
 
@@ -99,14 +103,6 @@ def _decoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value:
     return f"None if {value} is None else {call}" if domain.nullable else call
 
 
-def row_decoder(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> Callable[[Any], Any]:
-    """A function from a row of these fields to the tuple of their values as records hold them."""
-    made = _Source()
-    values = [_decoded(made, f, kind.domains[f], dialect, f"row[{n}]") for n, f in enumerate(fields)]
-    made.source = f"def decode(row):\n    return ({''.join(f'{value}, ' for value in values)})"
-    return made.build("decode")
-
-
 def field_encoder(domain: Domain, dialect: Dialect) -> Function | None:
     """What turns a record's value of this domain (not None) into the driver's; None: as it is.
 
@@ -118,7 +114,8 @@ def field_encoder(domain: Domain, dialect: Dialect) -> Function | None:
 def field_decoder(domain: Domain, dialect: Dialect) -> Callable[[Any], Any]:
     """What turns a stored value of this domain, or NULL, into a record's."""
     if isinstance(domain, Word):
-        return domain.member
+        members = domain.members
+        return lambda value: members.get(value, value)
     decode = JsonText if isinstance(domain, Json) else dialect.decoder(domain)
     if decode is None:
         return lambda value: value

@@ -100,6 +100,12 @@ class Dialect(ABC):
             return sa.func.substr(column, 1, length) == text
         return sa.func.substr(column, sa.func.length(column) - length + 1) == text
 
+    # Statements.
+
+    @abstractmethod
+    def insert(self, table: sa.Table) -> Any:
+        """This database's INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+
     # Errors.
 
     @abstractmethod

@@ -5,7 +5,8 @@ value by its *slot*: the value's place in the list of values. ``Not`` is gone fr
 pushed down to the leaves, where its meaning in two-valued logic (QRY-5) is known.
 
 Nodes: ``("all", parts)``, ``("any", parts)``, and the leaves, each with ``wanted`` (False: the
-complement): ``("null", field, wanted)``, ``("compare", field, op, or_null, slot)``,
+complement): ``("null", field, wanted)``, ``("flag", field, value)``,
+``("compare", field, op, or_null, slot)``,
 ``("among", field, wanted, or_null, slot)``, ``("text", field, op, folded, wanted, slot)``,
 ``("json", field, wanted, path slot, value slot or None)``, ``("in", field, wanted, matching,
 its_field)``.
@@ -30,7 +31,8 @@ from loki_storage.query import (
     Query,
     Text,
 )
-from loki_storage.values import Domain, Word
+from loki_storage.values import Boolean, Domain, Word
+from loki_storage_sql.codecs import field_encoder
 from loki_storage_sql.dialect import Dialect
 
 __all__ = ["Key", "Matching", "Node", "Shaper", "Window"]
@@ -130,6 +132,9 @@ class Shaper:
     def _compare(self, kind: Kind, condition: Compare, wanted: bool) -> Node:
         field, domain = condition.field, kind.domains[condition.field]
         op = condition.op if wanted else _COMPLEMENT[condition.op]
+        if isinstance(domain, Boolean) and not domain.nullable:
+            # Part of the shape: a partial index serves a literal, not a parameter.
+            return "flag", field, (condition.value is True) is (op == "eq")
         if isinstance(domain, Word) and domain.ranked and condition.op not in ("eq", "ne"):
             return self._among(field, domain, _words(domain, condition), wanted, not wanted)
         or_null = domain.nullable and (op == "ne" or not wanted and op != "eq")
@@ -146,7 +151,7 @@ class Shaper:
     def _among(
         self, field: str, domain: Domain, members: Sequence[object], wanted: bool, or_null: bool
     ) -> Node:
-        encode = self.dialect.encoder(domain)
+        encode = field_encoder(domain, self.dialect)
         encoded = members if encode is None else [encode(member) for member in members]
         slot = self._slot(self.dialect.list_encoder(domain)(encoded))
         return "among", field, wanted, or_null and domain.nullable, slot
@@ -157,7 +162,7 @@ class Shaper:
         return "text", condition.field, condition.op, folded, wanted, slot
 
     def _encoded(self, domain: Domain, value: object) -> Any:
-        encode = self.dialect.encoder(domain)
+        encode = field_encoder(domain, self.dialect)
         return value if encode is None else encode(value)
 
     def _slot(self, value: Any) -> int:

@@ -116,18 +116,18 @@ class DocumentRepository(Repository[Document]):
         Raises ``StaleVersion`` with ``.current_id`` where it is not the head, ``NotFound`` where the
         document is deleted. Other descriptive fields are inherited (VER-7).
         """
-        parent, view = self._view(parent_id)
+        parent, view = self.view(parent_id)
         return self._append(parent, view, content, user_id, rules.descriptive(descriptive))
 
     def update(self, id: int, **descriptive: Any) -> Document:
         """Change title, description, source, language or metadata of the head (VER-5)."""
-        document, view = self._view(id)
+        document, view = self.view(id)
         change = rules.update(view, document, self._session.now(), **rules.descriptive(descriptive))
         return self._done(change, document, self._stale_lost(document))
 
     def revert_to(self, version_id: int, user_id: str | None = None) -> Document:
         """Append a version with exactly this version's content (VER-9)."""
-        version, view = self._view(version_id)
+        version, view = self.view(version_id)
         if version.is_deleted or view.head is None:
             raise NotFound(self.noun, version_id)
         return self._append(view.head, view, version.content, user_id, {}, action="revert")
@@ -284,7 +284,7 @@ class DocumentRepository(Repository[Document]):
         found = list(self._session.select(self._query(heads, self._visible())))
         return rules.same_text(found, document.content)
 
-    def _view(self, id: int) -> tuple[Document, rules.ChainView]:
+    def view(self, id: int) -> tuple[Document, rules.ChainView]:
         """A member, its chain, head and last number, in one round trip; ``NotFound`` if deleted."""
         chain_of = self._same_chain(id)
         members = self._query(equals(id=id))

@@ -1,8 +1,8 @@
 """Validations and what their gates said."""
 
+import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from secrets import token_hex
 from typing import Any, ClassVar
 
 from loki_storage.batch import Batch
@@ -68,7 +68,7 @@ class ValidationRepository(Repository[Validation]):
             document_id=document_id,
             modules_used=list(modules_used),
             config=config,
-            request_hash=request_hash or token_hex(32),
+            request_hash=request_hash or os.urandom(32).hex(),
             client_id=client_id,
             user_id=user_id,
             created_at=self._session.now(),

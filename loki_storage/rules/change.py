@@ -4,6 +4,7 @@ A ``Change`` cannot be built without its audit action, and the unit of work writ
 changes: so no row changes without an audit entry in the same batch (AUD-1).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -185,14 +186,14 @@ _HASHED = frozenset(
 
 
 def _changes(steps: Sequence[Step]) -> JsonText | None:
-    ids: dict[tuple[str, Kind], list[int]] = {}
+    ids: defaultdict[tuple[str, Kind], list[int]] = defaultdict(list)
     fields: list[JsonValue] = []
     for step in steps:
         row = _row(step)
         if row is None:
             continue
-        op, kind, id = row
-        ids.setdefault((op, kind), []).append(id)
+        what, id = row
+        ids[what].append(id)
         if isinstance(step, Edit):
             fields.append(_fields(step))
     if not ids:
@@ -204,20 +205,17 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
     return canonical({"rows": rows, "fields": fields}, "changes", bounded=False)
 
 
-def _row(step: Step) -> tuple[str, Kind, int] | None:
-    """What a step does to which row; None where the trail does not tell it."""
-    match step:
-        case Insert(record):
-            op = "insert"
-        case Edit(before=record, changes=changes):
-            if not changes:
-                return None
-            op = "update"
-        case Removal(before=record):
-            op = "delete"
-        case _:
-            return None
-    return None if record.internal else (op, type(record), record.id)
+def _row(step: Step) -> tuple[tuple[str, Kind], int] | None:
+    """What a step does, to which kind and row; None where the trail does not tell it."""
+    if type(step) is Insert:
+        op, record = "insert", step.record
+    elif isinstance(step, Edit) and step.changes:
+        op, record = "update", step.before
+    elif isinstance(step, Removal):
+        op, record = "delete", step.before
+    else:
+        return None
+    return None if record.internal else ((op, type(record)), record.id)
 
 
 def _fields(step: Edit) -> JsonValue:
@@ -240,7 +238,7 @@ def told(field: str, value: Any) -> JsonValue:
         return parse(value)
     if isinstance(value, datetime):
         return value.isoformat()
-    return str.__str__(value) if isinstance(value, str) else value  # type: ignore[no-any-return]
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def operations(change: Change) -> list[Operation]:

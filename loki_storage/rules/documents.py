@@ -41,6 +41,7 @@ __all__ = [
     "restore",
     "restore_version",
     "same_text",
+    "second_version",
     "update",
 ]
 
@@ -94,6 +95,20 @@ def first_version(*, id: int, tenant: str, content: str, now: datetime, **fields
     )
 
 
+def second_version(document: Document, *, id: int, content: str) -> Document:
+    """Version 2 of a document that is created in the same moment."""
+    return document.replaced(
+        {
+            "id": id,
+            "content": Document.domains["content"].accept("content", content),
+            "content_hash": content_hash(content),
+            "content_length": len(content),
+            "version": 2,
+            "parent_id": document.id,
+        }
+    )
+
+
 def create(
     document: Document, *, tags: Iterable[DocumentTag] = (), on_duplicate: OnDuplicate
 ) -> Change:
@@ -126,8 +141,7 @@ def create_intercepted(document: Document, corrected: Document | None) -> Change
     claim = document.content_hash
     if corrected is None:
         return _created(document, [], claim, claim, ())
-    first = document.replaced({"is_latest": False})
-    return _created(first, [corrected], None, claim, ())
+    return _created(document, [corrected], None, claim, ())
 
 
 def create_version(

@@ -1,0 +1,257 @@
+"""``SqlBackend``: the protocol on a relational database. A plugin adds its dialect and connections."""
+
+import os
+import weakref
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import Pool
+
+from loki_storage.batch import Batch, check
+from loki_storage.errors import (
+    InvalidField,
+    PoolExhausted,
+    SchemaOutdated,
+    StorageDamaged,
+    Unavailable,
+)
+from loki_storage.models import Kind, Record
+from loki_storage.protocol import Backend
+from loki_storage.query import Compare, Query, equals
+from loki_storage_sql.compiler import text_of
+from loki_storage_sql.connections import Connection
+from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.reader import Language, Snapshot, SqlReader
+from loki_storage_sql.row_writer import Rejected
+from loki_storage_sql.tables import schema_for
+from loki_storage_sql.writer import Plan, Writer, plan
+
+__all__ = ["SqlBackend"]
+
+
+class SqlBackend(SqlReader, Backend):
+    """Reads and writes through the pool of a SQLAlchemy engine. Thread-safe and fork-safe."""
+
+    def __init__(self, dialect: Dialect, **options: Any) -> None:
+        """``options`` are those of ``engine``."""
+        self.schema = schema_for(dialect.name)
+        self._dialect, self._language = dialect, Language(dialect, self.schema)
+        self._writer = Writer(dialect, self.schema)
+        self._reserve_text = lru_cache(len(self.schema.tables))(self._compiled_reserve)
+        self._closed = False
+        self._options, self._engine = options, self._create_engine(**options)
+        _OPEN.add(self)
+
+    # What a plugin adds.
+
+    @abstractmethod
+    def _create_engine(self, **options: Any) -> sa.Engine:
+        """A new engine with a pool of its own."""
+
+    @abstractmethod
+    def _begin(self, connection: Connection) -> None:
+        """Begin a transaction that writes; references are checked at its end."""
+
+    @abstractmethod
+    def _begin_view(self, connection: Connection) -> None:
+        """Begin a transaction that reads one moment, which is now."""
+
+    def _commit(self, connection: Connection) -> None:
+        connection.tell("COMMIT")
+        connection.driver.commit()
+
+    def _connection(self, pool: Pool) -> Connection:
+        """A connection of the pool."""
+        return Connection(pool.connect(), pool, self._engine.logger)
+
+    # The protocol.
+
+    def apply(self, batch: Batch) -> None:
+        groups = plan(batch)
+        try:
+            with self._transaction() as connection:
+                self._writer.write(connection, batch.tenant, groups)
+        except Rejected:
+            self._settle(batch, groups)
+
+    def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
+        text, names = self._reserve_text(len(counts))
+        values: dict[str, Any] = {}
+        for n, (kind, count) in enumerate(counts.items()):
+            values[f"kind_{n}"], values[f"next_{n}"] = kind.table, count + 1
+        with self._transaction() as connection:
+            rows = connection.execute(text, [values[name] for name in names]).fetchall()
+        ends = dict(rows)
+        return {
+            kind: range(ends[kind.table] - count, ends[kind.table])
+            for kind, count in counts.items()
+        }
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._engine.dispose()
+
+    def migrate(self, revision: str = "head") -> None:
+        raise NotImplementedError
+
+    def stats(self) -> dict[str, int | None]:
+        self._check_open()
+        pool: Any = self._engine.pool
+        return {
+            "pool_size": pool.size(),
+            "checked_in": pool.checkedin(),
+            "checked_out": pool.checkedout(),
+            "overflow": max(0, pool.overflow()),
+        }
+
+    def engine(self, **options: Any) -> sa.Engine:
+        """SQLAlchemy's engine; a new one for new work where the options differ from before."""
+        self._check_open()
+        for name in options:
+            if name not in self._options:
+                raise InvalidField(name, "is not an option of the engine", self._options)
+        changed = {**self._options, **options}
+        if changed != self._options:
+            before, self._engine = self._engine, self._create_engine(**changed)
+            self._options = changed
+            before.dispose()
+        return self._engine
+
+    @contextmanager
+    def snapshot(self, tenant: str | None) -> Iterator[Snapshot]:
+        with self._connected() as connection:
+            self._begin_view(connection)
+            view = Snapshot(self._language, connection)
+            try:
+                yield view
+            finally:
+                view.close()
+                self._roll_back(connection)
+
+    # Inside.
+
+    def _settle(self, batch: Batch, groups: Plan) -> None:
+        """Say what the database has rejected; if that has gone away, apply once more.
+
+        ``batch.check`` is the law (BAT-4), and it judges under the lock of this transaction.
+        """
+        try:
+            with self._transaction() as connection:
+                check(_Lookup(Snapshot(self._language, connection), batch.tenant), batch)
+                self._writer.write(connection, batch.tenant, groups)
+        except Rejected as rejected:
+            raise StorageDamaged(
+                "the database refuses a batch that breaks no rule; its schema is not this SDK's: "
+                "run `loki-storage migrate check`"
+            ) from rejected
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction that writes: committed at the end, rolled back on any exception."""
+        with self._connected() as connection:
+            self._begin(connection)
+            try:
+                yield connection
+                self._commit(connection)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+
+    def _roll_back(self, connection: Connection) -> None:
+        connection.tell("ROLLBACK")
+        try:
+            connection.driver.rollback()
+        except self._dialect.driver_errors:
+            connection.discard()  # what it was doing is undone with it
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection, and the edge where the driver's errors become ours."""
+        connection = self._acquire()
+        try:
+            yield connection
+        except self._dialect.driver_errors as error:
+            if self._dialect.is_conflict(error):
+                raise Rejected from error
+            raise self._dialect.translate(error) from error
+        finally:
+            self._release(connection)
+
+    def _acquire(self) -> Connection:
+        self._check_open()
+        try:
+            return self._connection(self._engine.pool)
+        except sa.exc.TimeoutError as error:
+            raise PoolExhausted(
+                "all connections are in use; close sessions and streams, or raise pool_size"
+            ) from error
+        except self._dialect.driver_errors as error:
+            raise self._dialect.translate(error) from error
+
+    def _release(self, connection: Connection) -> None:
+        if self._closed or connection.pool is not self._engine.pool:
+            connection.discard()
+        else:
+            connection.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("this storage is closed; open it again with open_storage")
+
+    def _view(self, tenant: str | None) -> AbstractContextManager[Snapshot]:
+        return self.snapshot(tenant)
+
+    def _compiled_reserve(self, kinds: int) -> tuple[str, list[str]]:
+        leases = self.schema.id_leases
+        insert = self._dialect.insert(leases).values(
+            [
+                {"kind": sa.bindparam(f"kind_{n}"), "next_id": sa.bindparam(f"next_{n}")}
+                for n in range(kinds)
+            ]
+        )
+        # A new row begins at 1, so what is inserted is one more than what is added.
+        added = insert.excluded.next_id - sa.literal_column("1")
+        upsert = insert.on_conflict_do_update(
+            index_elements=["kind"], set_={"next_id": leases.c.next_id + added}
+        )
+        return text_of(upsert.returning(leases.c.kind, leases.c.next_id), self._dialect)
+
+    def _leave_parent(self) -> None:
+        """In a forked child: the parent's connections are never used and never closed here."""
+        _INHERITED.append(self._engine.pool)
+        self._engine.dispose(close=False)
+
+
+class _Lookup:
+    """What ``batch.check`` asks, answered inside the transaction."""
+
+    def __init__(self, view: SqlReader, tenant: str) -> None:
+        self._view, self._tenant = view, tenant
+
+    def get(self, kind: Kind, id: int) -> Record | None:
+        found = self._view.select(Query(kind, self._tenant, Compare("id", "eq", id)))
+        return next(iter(list(found)), None)
+
+    def taken(self, kind: Kind, id: int) -> bool:
+        return self._view.exists(Query(kind, None, Compare("id", "eq", id)))
+
+    def find(self, kind: Kind, fields: Mapping[str, object]) -> Iterable[Record]:
+        return list(self._view.select(Query(kind, self._tenant, equals(**fields))))
+
+
+_OPEN: weakref.WeakSet[SqlBackend] = weakref.WeakSet()
+_INHERITED: list[Pool] = []
+
+
+def _after_fork() -> None:
+    for backend in list(_OPEN):
+        backend._leave_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,50 @@
+"""A pooled driver connection as this package uses it: text in, rows out, the text logged."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """Checked out of its pool until ``release``. For one thread at a time."""
+
+    __slots__ = ("_log", "_pooled", "driver", "pool")
+
+    def __init__(self, pooled: PoolProxiedConnection, pool: Pool, log: Any) -> None:
+        self._pooled, self.pool, self._log = pooled, pool, log
+        self.driver: Any = pooled.dbapi_connection
+
+    def execute(self, text: str, parameters: Sequence[Any] = ()) -> Any:
+        """The driver's cursor after this statement. Parameters are never logged."""
+        self.tell(text)
+        return self.driver.execute(text, parameters)
+
+    def executemany(self, text: str, rows: Iterable[Sequence[Any]]) -> int:
+        """Run a statement once per row; how many rows of the table that met."""
+        self.tell(text)
+        cursor = self.driver.cursor()
+        try:
+            cursor.executemany(text, rows)
+            met: int = cursor.rowcount
+            return met
+        finally:
+            cursor.close()
+
+    def tell(self, text: str) -> None:
+        """Log a statement's text, as SQLAlchemy does."""
+        if self._log.isEnabledFor(logging.INFO):
+            self._log.info(text)
+
+    def release(self) -> None:
+        """Give it back to the pool."""
+        if self._pooled.is_valid:
+            self._pooled.close()
+
+    def discard(self) -> None:
+        """Close it for good."""
+        if self._pooled.is_valid:
+            self._pooled.invalidate()

@@ -1,0 +1,147 @@
+"""Writes the rows of one kind: one statement for any number of operations that look alike."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from loki_storage.batch import Delete, Require, Update
+from loki_storage.errors import StaleWrite
+from loki_storage.models import Kind, Record
+from loki_storage_sql.codecs import field_encoder, record_encoder
+from loki_storage_sql.compiler import text_of
+from loki_storage_sql.connections import Connection
+from loki_storage_sql.dialect import Clause, Dialect
+
+__all__ = ["Fields", "Guarded", "Rejected", "RowWriter", "insert_of"]
+
+Fields = tuple[str, ...]
+Guarded = Update | Delete | Require
+CACHED_STATEMENTS = 256
+
+
+class Rejected(Exception):
+    """A guard failed, or a key or a reference does not hold; which one is found by reading."""
+
+
+class RowWriter:
+    """Encodes operations on one kind and runs them. Thread-safe."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        table: sa.Table,
+        dialect: Dialect,
+        *,
+        readable: sa.Table | None = None,
+        fields: Fields = (),
+    ) -> None:
+        """``table`` holds ``fields``; ``readable`` all of the kind's. By default they are one."""
+        self.kind, self.table, self.dialect = kind, table, dialect
+        self._readable = table if readable is None else readable
+        fields = fields or tuple(kind.domains)
+        self._encoders = {f: field_encoder(domain, dialect) for f, domain in kind.domains.items()}
+        self.encode = record_encoder(kind, dialect, fields)
+        self._insert, _ = text_of(insert_of(table, fields, dialect), dialect)
+        self.update_text = lru_cache(CACHED_STATEMENTS)(self._update_text)
+        self._delete_text = lru_cache(CACHED_STATEMENTS)(self._compiled_delete)
+        self._require_text = lru_cache(CACHED_STATEMENTS)(self._compiled_require)
+
+    def insert(self, connection: Connection, records: Sequence[Record]) -> None:
+        connection.executemany(self._insert, self.encode(records))
+
+    def update(
+        self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields
+    ) -> None:
+        """Updates of the same fields under guards on the same fields."""
+        text, names = self.update_text(tuple(updates[0].changes), guard)
+        self.run(connection, text, names, [self.values(tenant, update) for update in updates])
+
+    def delete(
+        self, connection: Connection, tenant: str, deletes: Sequence[Delete], guard: Fields
+    ) -> None:
+        """Deletes under guards on the same fields."""
+        text, names = self._delete_text(guard)
+        self.run(connection, text, names, [self.values(tenant, delete) for delete in deletes])
+
+    def require(
+        self, connection: Connection, tenant: str, operations: Sequence[Guarded], guard: Fields
+    ) -> None:
+        """Read what the guards ask for; ``StaleWrite`` for the first that fails."""
+        text, names = self._require_text(guard)
+        values = {"tenant": tenant, "ids": self.id_list([o.id for o in operations])}
+        cursor = connection.execute(text, [values[name] for name in names])
+        found = {id: stored for id, *stored in cursor.fetchall()}
+        for operation in operations:
+            expected = [self.encoded(field, operation.guard[field]) for field in guard]
+            if found.get(operation.id) != expected:
+                raise StaleWrite(self.kind.table, operation.id)
+
+    def run(
+        self,
+        connection: Connection,
+        text: str,
+        names: Sequence[str],
+        values: Sequence[dict[str, Any]],
+    ) -> None:
+        """Run a statement once per row; each must find its row."""
+        rows = [[row[name] for name in names] for row in values]
+        if connection.executemany(text, rows) != len(rows):
+            raise Rejected
+
+    def values(self, tenant: str, operation: Update | Delete) -> dict[str, Any]:
+        """An operation's values by the names of the statements' parameters."""
+        values: dict[str, Any] = {"tenant": tenant, "id": operation.id}
+        if isinstance(operation, Update):
+            for field, value in operation.changes.items():
+                values[f"new_{field}"] = self.encoded(field, value)
+        for field, value in operation.guard.items():
+            values[f"old_{field}"] = self.encoded(field, value)
+        return values
+
+    def encoded(self, field: str, value: Any) -> Any:
+        """The field's value as the driver takes and gives it."""
+        encode = self._encoders[field]
+        return value if value is None or encode is None else encode(value)
+
+    def id_list(self, ids: Sequence[int]) -> Any:
+        """The parameter for ``among_ids``."""
+        return self.dialect.list_encoder(self.kind.domains["id"])(ids)
+
+    def among_ids(self, table: sa.FromClause, column: str = "id") -> list[Clause]:
+        """Rows of the tenant whose column is in the parameter ``ids``."""
+        among = self.dialect.among(table.c[column], sa.bindparam("ids"), self.kind.domains["id"])
+        return [table.c.tenant_id == sa.bindparam("tenant"), among]
+
+    def _update_text(self, fields: Fields, guard: Fields) -> tuple[str, list[str]]:
+        changes = {field: _parameter(self.table, field, "new") for field in fields}
+        statement = self.table.update().where(*self._one_row(guard)).values(changes)
+        return text_of(statement, self.dialect)
+
+    def _compiled_delete(self, guard: Fields) -> tuple[str, list[str]]:
+        return text_of(self.table.delete().where(*self._one_row(guard)), self.dialect)
+
+    def _compiled_require(self, guard: Fields) -> tuple[str, list[str]]:
+        table = self._readable
+        statement = sa.select(table.c.id, *(table.c[field] for field in guard))
+        return text_of(statement.where(*self.among_ids(table)), self.dialect)
+
+    def _one_row(self, guard: Fields) -> list[Clause]:
+        columns = self.table.c
+        return [
+            columns.tenant_id == sa.bindparam("tenant"),
+            columns.id == sa.bindparam("id"),
+            *(columns[f].is_not_distinct_from(_parameter(self.table, f, "old")) for f in guard),
+        ]
+
+
+def insert_of(table: sa.Table, fields: Fields, dialect: Dialect) -> Any:
+    """An INSERT whose parameters are these fields in this order, not the table's."""
+    columns = [sa.column(field, table.c[field].type) for field in fields]
+    values = {field: _parameter(table, field, "new") for field in fields}
+    return dialect.insert(sa.table(table.name, *columns)).values(values)
+
+
+def _parameter(table: sa.Table, field: str, prefix: str) -> sa.BindParameter[Any]:
+    return sa.bindparam(f"{prefix}_{field}", type_=table.c[field].type)

@@ -1,0 +1,112 @@
+"""A batch as groups of operations that share a statement, in the order that SQL needs (BAT-3).
+
+What is required comes first, then deletes (children first), updates that release a unique key,
+other updates, inserts (parents first): databases check a unique key row by row.
+"""
+
+from collections import defaultdict
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from loki_storage.batch import Batch, Delete, Insert, Require, Update
+from loki_storage.models import KINDS, Kind, Record, Unique, ValidationResult
+from loki_storage_sql.connections import Connection
+from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.findings import ResultWriter
+from loki_storage_sql.row_writer import RowWriter
+from loki_storage_sql.tables import Schema
+
+__all__ = ["Plan", "Writer", "plan"]
+
+
+class _Stage(IntEnum):
+    REQUIRE = 0
+    DELETE = 1
+    RELEASE = 2
+    UPDATE = 3
+    INSERT = 4
+
+
+class _Group(NamedTuple):
+    """What operations that share a statement have in common. Sorted, groups are in order."""
+
+    stage: _Stage
+    rank: int
+    """The kind's place among all: parents first; negative, children first, for deletes."""
+    fields: tuple[str, ...] = ()
+    guard: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        return _KINDS[abs(self.rank)]
+
+
+Plan = list[tuple[_Group, list[Any]]]
+_KINDS = list(KINDS.values())
+_RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
+
+
+def plan(batch: Batch) -> Plan:
+    """The batch's operations in groups, in the order in which they run."""
+    inserts: defaultdict[Kind, list[Record]] = defaultdict(list)
+    groups: defaultdict[_Group, list[Any]] = defaultdict(list)
+    for operation in batch.operations:
+        if isinstance(operation, Insert):
+            record = operation.record
+            inserts[type(record)].append(record)
+        else:
+            groups[_group(operation)].append(operation)
+    for kind, records in inserts.items():
+        groups[_Group(_Stage.INSERT, _RANK[kind])] = records
+    return sorted(groups.items())
+
+
+def _group(operation: Update | Delete | Require) -> _Group:
+    rank, guard = _RANK[operation.kind], tuple(sorted(operation.guard))
+    if isinstance(operation, Delete):
+        return _Group(_Stage.DELETE, -rank, (), guard)
+    if isinstance(operation, Require) or not operation.changes:
+        return _Group(_Stage.REQUIRE, rank, (), guard)
+    stage = _Stage.RELEASE if _releases(operation) else _Stage.UPDATE
+    return _Group(stage, rank, tuple(sorted(operation.changes)), guard)
+
+
+def _releases(update: Update) -> bool:
+    """Whether the row leaves a unique key for certain: one field is NULL, or it leaves ``where``."""
+    return any(_leaves(unique, update) for unique in update.kind.unique)
+
+
+def _leaves(unique: Unique, update: Update) -> bool:
+    changes = update.changes
+    return any(changes.get(field, update) is None for field in unique.fields) or any(
+        changes.get(field, value) != value for field, value in unique.where.items()
+    )
+
+
+class Writer:
+    """Writes the groups of a plan, whatever their kinds. Thread-safe."""
+
+    def __init__(self, dialect: Dialect, schema: Schema) -> None:
+        self._writers: dict[Kind, RowWriter] = {
+            kind: RowWriter(kind, table, dialect)
+            for kind, table in schema.tables.items()
+            if kind is not ValidationResult
+        }
+        self._writers[ValidationResult] = ResultWriter(dialect, schema)
+
+    def write(self, connection: Connection, tenant: str, plan: Plan) -> None:
+        """Run the groups inside the caller's transaction.
+
+        Raises ``StaleWrite``, ``Rejected`` (a guard failed, some row's), or the driver's error.
+        """
+        for group, operations in plan:
+            writer = self._writers[group.kind]
+            match group.stage:
+                case _Stage.REQUIRE:
+                    writer.require(connection, tenant, operations, group.guard)
+                case _Stage.DELETE:
+                    writer.delete(connection, tenant, operations, group.guard)
+                case _Stage.RELEASE | _Stage.UPDATE:
+                    writer.update(connection, tenant, operations, group.guard)
+                case _Stage.INSERT:
+                    writer.insert(connection, operations)
