@@ -32,7 +32,7 @@ from loki_storage.values import Domain
 __all__ = ["LAYOUTS", "Layout", "PostgresqlLayout", "SqliteLayout", "layout_for"]
 
 _BLOCK_BITS = 12
-"""Results per block, as a power of two: some 24 intercepts. Smaller ones write less and seek more."""
+"""Results per block, as a power of two: some 24 intercepts. Smaller: less writing, more seeking."""
 
 
 class Layout(ABC):

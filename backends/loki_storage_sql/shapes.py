@@ -84,10 +84,14 @@ class Shaper:
         return Matching(query.kind, tenant, self._node(query.kind, query.where, wanted=True))
 
     def window(self, query: Query) -> Window:
+        keys = self._keys(query)
+        # Not every database has an OFFSET without a LIMIT.
+        unlimited = query.limit is None and not query.offset
+        limit = _LARGEST if query.limit is None else min(query.limit, _LARGEST)
         return Window(
-            self._keys(query),
+            keys,
             query.after is not None,
-            None if query.limit is None else self._slot(min(query.limit, _LARGEST)),
+            None if unlimited else self._slot(limit),
             self._slot(min(query.offset, _LARGEST)) if query.offset else None,
         )
 

@@ -77,7 +77,7 @@ RESULT_FIELDS = (
     "metadata_json",
     "created_at",
 )
-"""The fields of a ``ValidationResult`` that a row of ``gate_results`` holds, besides its finding."""
+"""The fields of a ``ValidationResult`` that ``gate_results`` holds; a finding has the others."""
 
 
 @attrs.frozen
@@ -95,6 +95,16 @@ class Schema:
     gate_results: Table
     id_leases: Table
     store_settings: Table
+
+    @property
+    def views(self) -> frozenset[str]:
+        """Names of the views that belong to the layout."""
+        return frozenset({ValidationResult.table})
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of all tables and views that a store must have."""
+        return self.views | frozenset(self.metadata.tables)
 
 
 @cache

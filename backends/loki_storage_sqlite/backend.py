@@ -1,30 +1,116 @@
-"""``SqliteBackend``: a file, its connections, and who may write."""
+"""``SqliteBackend``: which file, how to connect to it, how to begin, who removes it."""
 
 import os
-import random
 import shutil
-import sqlite3
 import tempfile
-import time
 import weakref
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.pool import Pool
 
-from loki_storage.deadline import time_left
-from loki_storage.errors import InvalidField, InvalidValue
+from loki_storage.errors import InvalidField, InvalidValue, SchemaOutdated, Unavailable
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.pool import DeadlinePool
-from loki_storage_sqlite.dialect import SqliteDialect, install_functions
-from loki_storage_sqlite.errors import is_busy
+from loki_storage_sqlite.connections import SqliteConnection, connect, patiently
+from loki_storage_sqlite.dialect import SqliteDialect
 
 __all__ = ["SqliteBackend"]
 
-T = TypeVar("T")
-CACHED_STATEMENTS = 256
+_SYNCHRONOUS = ("FULL", "EXTRA", "NORMAL")
+
+
+class SqliteBackend(SqlBackend):
+    """A file in WAL mode; a connection per stream or transaction; one writer at a time."""
+
+    def __init__(self, url: str, *, busy_timeout: float, synchronous: str, **options: Any) -> None:
+        if synchronous not in _SYNCHRONOUS:
+            raise InvalidValue("synchronous", f"must be one of {', '.join(_SYNCHRONOUS)}")
+        self._path, self._remove = _file(url, self)
+        self._busy_timeout, self._synchronous = busy_timeout, synchronous
+        super().__init__(SqliteDialect(), **options)
+
+    def prepare(self, *, create: bool) -> None:
+        """See ``Backend``. A new file and its side files are readable by their owner only."""
+        self._check_open()
+        if create:
+            _create(self._path)
+        elif not os.path.exists(self._path):
+            raise SchemaOutdated(None, "1")
+        super().prepare(create=create)
+
+    def migrate(self, revision: str = "head") -> None:
+        _create(self._path)
+        super().migrate(revision)
+
+    def close(self) -> None:
+        super().close()
+        self._remove()
+
+    def _create_engine(self, **options: Any) -> sa.Engine:
+        engine = sa.create_engine(
+            "sqlite://",
+            creator=lambda: connect(self._path, self._synchronous, self._busy_timeout),
+            poolclass=DeadlinePool,
+            pool_use_lifo=True,
+            hide_parameters=True,
+            **options,
+        )
+        # The driver begins nothing by itself; who uses the engine directly gets transactions too.
+        sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
+        return engine
+
+    def _commit(self, connection: Connection) -> None:
+        connection.tell("COMMIT")
+        patiently(connection.driver.commit, self._busy_timeout)
+
+    def _connection(self, pool: Pool) -> SqliteConnection:
+        return SqliteConnection(pool, self._engine.logger, self._busy_timeout)
+
+    def _begin(self, connection: Connection) -> None:
+        # Deferred transactions that read before they write lose to others' commits.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("PRAGMA defer_foreign_keys=ON")
+
+    def _begin_view(self, connection: Connection) -> None:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall()  # takes the moment
+
+
+def _file(url: str, owner: object) -> tuple[str, Callable[[], object]]:
+    """The path that a URL names, and what removes it on close (nothing, unless it is temporary)."""
+    parsed = make_url(url)
+    if parsed.query:
+        raise InvalidField(next(iter(parsed.query)), "is given as an option of open_storage, not in the URL")
+    if parsed.host or parsed.username:
+        raise InvalidValue("url", "must have three slashes before a relative path, four before an absolute one")
+    if parsed.database in (None, "", ":memory:"):
+        return _temporary_file(owner)
+    return os.path.abspath(str(parsed.database)), lambda: None
+
+
+def _temporary_file(owner: object) -> tuple[str, Callable[[], object]]:
+    """A file in a folder of its own, gone with its owner; a forked child leaves it alone."""
+    folder = tempfile.mkdtemp(prefix="loki-storage-")  # mode 0700
+    return os.path.join(folder, "loki.db"), weakref.finalize(owner, _remove, folder, os.getpid())
+
+
+def _remove(folder: str, process: int) -> None:
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _create(path: str) -> None:
+    """Create an empty file if there is none. SQLite gives its side files the same mode."""
+    try:
+        # Never open a file that is there: closing it would drop SQLite's locks in this process.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise Unavailable(
+            "the database file cannot be created; check its path, its folder and their permissions"
+        ) from error

@@ -86,8 +86,8 @@ class SqliteDialect(Dialect):
 
     def day(self, column: Column) -> Column:
         # Division cuts towards zero, and times before 1970 are negative.
-        day = sa.literal_column(str(_DAY))
-        return (column - (column % day + day) % day).op("/")(day)
+        day = sa.literal_column(str(_DAY), sa.BigInteger())
+        return (column - (column % day + day) % day) // day
 
     def integer_sum(self, column: Column) -> tuple[Sequence[Column], Callable[..., int]]:
         """In halves: a sum beyond 64 bits is an error in SQLite."""

@@ -84,8 +84,9 @@ def run() -> NoReturn:
 
 def _tell_where(error: BaseException) -> None:
     """Types and places of an error and its causes, for ``--verbose``: no messages, no values."""
-    while error is not None:
-        LOGGER.debug("%s", type(error).__name__)
-        for frame in traceback.extract_tb(error.__traceback__):
-            LOGGER.debug("  %s:%s in %s", frame.filename, frame.lineno, frame.name)
-        error = error.__cause__ or error.__context__
+    LOGGER.debug("%s", type(error).__name__)
+    for frame in traceback.extract_tb(error.__traceback__):
+        LOGGER.debug("  %s:%s in %s", frame.filename, frame.lineno, frame.name)
+    cause = error.__cause__ or error.__context__
+    if cause is not None:
+        _tell_where(cause)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,7 +14,7 @@ from loki_storage.cli.invocation import Failure, Invocation, writing
 from loki_storage.cli.output import note, number, plural, print_fields, print_json
 from loki_storage.cli.progress import progress
 
-__all__ = ["ingest_command", "print_tally"]
+__all__ = ["finish", "ingest_command", "octets_of", "print_tally", "tally_document"]
 
 INTERRUPTED = 130
 
@@ -25,25 +26,29 @@ INTERRUPTED = 130
 )
 @writing
 def ingest_command(invocation: Invocation, file: str, client: str) -> None:
-    """Record intercepts from a file of JSON lines, each as one atomic batch.
+    """Record the intercepts of a file of JSON lines.
+
+    Each is one atomic batch: it is stored whole or not at all.
 
     A line is an object with document, document_type and report; modules, corrections, client_id,
-    tenant, user_id, title, source and request_id are optional. What was recorded before is replayed:
-    to ingest a file again writes nothing. A bad line is reported with its number, the rest goes on.
+    tenant, user_id, title, source and request_id are optional. A bad line is reported with its
+    number and the rest goes on. What was recorded before is not written again.
 
     Exit code: 0 all is stored, 1 some lines are not, 2 the store failed, 130 interrupted.
     """
     with ExitStack() as closing:
         stream = closing.enter_context(_opened(file))
         storage = closing.enter_context(invocation.storage())
-        watched = closing.enter_context(progress(_octets(stream), "intercepts"))
+        watched = closing.enter_context(progress(octets_of(stream), "intercepts"))
         target = Ingestion(storage, invocation.tenant, invocation.actor, client)
         tally = ingest(target, stream, watched)
     if invocation.as_json:
-        print_json(_document(tally))
+        print_json(tally_document(tally))
     else:
         print_tally(tally)
-    _finish(tally, invocation)
+    finish(tally)
+    if not invocation.as_json:
+        note(f"look at it: {invocation.command('documents list')}")
 
 
 def print_tally(tally: Tally) -> None:
@@ -63,7 +68,8 @@ def print_tally(tally: Tally) -> None:
     )
 
 
-def _document(tally: Tally) -> dict[str, Any]:
+def tally_document(tally: Tally) -> dict[str, Any]:
+    """What an ingest came to, for ``--json``."""
     return {
         "recorded": tally.recorded,
         "replayed": tally.replayed,
@@ -79,31 +85,31 @@ def _document(tally: Tally) -> dict[str, Any]:
     }
 
 
-def _finish(tally: Tally, invocation: Invocation) -> None:
-    """The exit code, and what to do next."""
+def finish(tally: Tally) -> None:
+    """Exit with what is wrong and what to do, where not all is stored."""
     if tally.error is not None:
         raise Failure(f"{tally.error}; what is counted above is stored, run it again for the rest")
     if tally.interrupted:
-        click.echo("interrupted: what is counted above is stored, run it again for the rest", err=True)
+        click.echo(
+            "interrupted: what is counted above is stored, run it again for the rest", err=True
+        )
         raise click.exceptions.Exit(INTERRUPTED)
     if tally.failed:
         click.echo(f"error: {plural(tally.failed, 'line')} not stored, see above", err=True)
         raise click.exceptions.Exit(1)
-    if not invocation.as_json:
-        note(f"look at it: {invocation.command('documents list')}")
 
 
 def _opened(file: str) -> AbstractContextManager[BinaryIO]:
     """The stream; of what cannot be opened, the reason."""
     if file == "-":
-        return nullcontext(click.get_binary_stream("stdin"))
+        return nullcontext(sys.stdin.buffer)
     try:
         return Path(file).open("rb")
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}") from error
 
 
-def _octets(stream: BinaryIO) -> int | None:
+def octets_of(stream: BinaryIO) -> int | None:
     """The size of a regular file."""
     try:
         status = os.fstat(stream.fileno())

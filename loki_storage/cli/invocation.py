@@ -16,7 +16,7 @@ from loki_storage.errors import SchemaOutdated
 from loki_storage.models import DEFAULT_TENANT
 from loki_storage.storage import Session, Storage, open_storage
 
-__all__ = ["Failure", "Invocation", "printing", "reading", "safe_url", "writing"]
+__all__ = ["Failure", "Invocation", "migrating", "printing", "reading", "safe_url", "writing"]
 
 Command = Callable[..., None]
 LOGGER = logging.getLogger("loki_storage")
@@ -67,7 +67,10 @@ class Invocation:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A read-only unit of work on a store that is there."""
-        with self.existing() as storage, storage.session(tenant=self.tenant, read_only=True) as unit:
+        with (
+            self.existing() as storage,
+            storage.session(tenant=self.tenant, read_only=True) as unit,
+        ):
             yield unit
 
     def command(self, words: str) -> str:
@@ -89,6 +92,11 @@ def safe_url(url: str) -> str:
 def printing(command: Command) -> Command:
     """Options of a command that needs no store."""
     return _with_options(command, (_JSON, _VERBOSE))
+
+
+def migrating(command: Command) -> Command:
+    """Options of a command that is about the store as a whole."""
+    return _with_options(command, (_URL, _JSON, _VERBOSE))
 
 
 def reading(command: Command) -> Command:
@@ -119,7 +127,9 @@ def _with_options(command: Command, options: tuple[Callable[[Command], Command],
     def invoked(*args: Any, verbose: bool, **options: Any) -> None:
         if verbose:
             _log_to_stderr()
-        shared = {f.name: options.pop(f.name) for f in attrs.fields(Invocation) if f.name in options}
+        shared = {
+            f.name: options.pop(f.name) for f in attrs.fields(Invocation) if f.name in options
+        }
         command(Invocation(**shared), *args, **options)
 
     wrapped: Command = invoked

@@ -21,8 +21,10 @@ __all__ = [
     "Cell",
     "Column",
     "as_fields",
+    "bar",
     "console",
     "escaped",
+    "heading",
     "minutes",
     "note",
     "number",
@@ -79,7 +81,7 @@ def print_table(
         )
     for row in rows:
         table.add_row(*(_cell(row[n]) for n in shown))
-    _heading(out, title)
+    heading(out, title)
     out.print(table)
 
 
@@ -92,16 +94,22 @@ def print_fields(fields: Iterable[tuple[str, Cell]], title: str | None = None) -
     for name, value in fields:
         if value is not None and value != "":
             table.add_row(name, value if isinstance(value, Text) else escaped(str(value)))
-    _heading(out, title)
+    heading(out, title)
     out.print(table)
 
 
 def print_text(text: str, title: str | None = None) -> None:
     """Stored text, line by line as it is, unprintable characters escaped."""
     out = console()
-    _heading(out, title)
+    heading(out, title)
     for line in text.replace("\r\n", "\n").split("\n"):
         out.print(Text(escaped(line, tabs=True)), soft_wrap=True)
+
+
+def heading(out: Console, title: str | None) -> None:
+    """What comes next, if it has a title."""
+    if title is not None:
+        out.print(Text(f"\n{escaped(title)}", style="bold"))
 
 
 def note(text: str) -> None:
@@ -153,6 +161,14 @@ def size(octets: int) -> str:
     return f"{amount:,.1f} GB"
 
 
+def bar(length: float) -> str:
+    """A bar of that many characters, in eighths of one; what is not nothing is seen."""
+    eighths = round(length * 8) or (1 if length else 0)
+    if not console().encoding.lower().startswith("utf"):
+        return "#" * ((eighths + 7) // 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
 def styled(word: str | None) -> Text:
     """A risk, severity or status in its colour."""
     return Text(word or "", style=_STYLES.get(word or "", ""))
@@ -181,21 +197,13 @@ _ESCAPES: dict[int, str] = {code: repr(chr(code))[1:-1] for code in _CONTROL}
 
 
 def _cell(value: Cell) -> Text:
-    if isinstance(value, Text):
-        text = value.copy()
-    else:
-        text = Text("" if value is None else _shown(value))
+    text = value.copy() if isinstance(value, Text) else Text(_shown(value))
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
 
 
-def _shown(value: str | int) -> str:
-    return escaped(value) if isinstance(value, str) else str(value)
-
-
-def _heading(out: Console, title: str | None) -> None:
-    if title is not None:
-        out.print(Text(f"\n{escaped(title)}", style="bold"))
+def _shown(value: str | int | None) -> str:
+    return "" if value is None else escaped(str(value))
 
 
 def _json_value(value: object) -> str:
