@@ -185,7 +185,7 @@ class Query:
     after: tuple[object, ...] | None = attrs.field(default=None, repr=_type_name)
 
     def __attrs_post_init__(self) -> None:
-        if KINDS.get(getattr(self.kind, "table", "")) is not self.kind:
+        if self.kind not in KINDS.values():
             raise InvalidField(self.kind, "is not a record class")
         checker = _Checker(self.kind, self.tenant)
         object.__setattr__(self, "where", checker.check(self.where, MAXIMUM_DEPTH))

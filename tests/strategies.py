@@ -4,14 +4,16 @@
 draws from the whole domain. ``worlds`` are stores without a broken key or reference.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from random import Random
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from loki_storage.models import KINDS, Document, Kind, Record
+from loki_storage.models import KINDS, Document, Kind, Record, Tag
 from loki_storage.query import (
     And,
     Compare,
@@ -138,12 +140,21 @@ def records(kind: Kind, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[An
 
 
 def rows(kind: Kind) -> st.SearchStrategy[Any]:
-    """Records of the kind with few different values."""
-    return _built(kind, {f: st.sampled_from(pool(domain)) for f, domain in kind.domains.items()})
+    """Records of the kind with few different values. One draw a record: a draw a field is slow."""
+    return st.integers(0, 2**16).map(lambda seed: _row(kind, Random(seed)))
+
+
+def _row(kind: Kind, random: Random) -> Record:
+    return kind(**{field: random.choice(pool(domain)) for field, domain in kind.domains.items()})
 
 
 def _built(kind: Kind, fields: Mapping[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries(dict(fields)).map(lambda drawn: kind(**drawn))
+
+
+def sample(kind: Kind) -> Any:
+    """One record of the kind, the same each time."""
+    return kind(**{field: pool(domain)[-1] for field, domain in kind.domains.items()})
 
 
 def tables(kind: Kind, max_size: int = 8) -> st.SearchStrategy[list[Any]]:
@@ -155,7 +166,13 @@ def _numbered(drawn: Sequence[Record]) -> list[Record]:
     return [record.evolve(id=number) for number, record in enumerate(drawn, 1)]
 
 
-any_table = kinds.flatmap(lambda kind: st.tuples(st.just(kind), tables(kind)))
+def table_and(make: Callable[[Kind], st.SearchStrategy[Any]]) -> st.SearchStrategy[Any]:
+    """A kind, rows of it, and something made for the kind."""
+    return kinds.flatmap(lambda kind: st.tuples(st.just(kind), tables(kind), make(kind)))
+
+
+def ids(table: Iterable[Record]) -> set[int]:
+    return {record.id for record in table}
 
 
 def comparable(kind: Kind) -> list[str]:
@@ -166,15 +183,41 @@ def orderable(kind: Kind) -> list[str]:
     return [field for field, domain in kind.domains.items() if domain.orderable]
 
 
-def leaves(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStrategy[Condition]:
-    """Conditions without And, Or and Not that a query of the kind accepts."""
-    found = [leaf for field in kind.domains for leaf in _leaves(kind, field)]
+@st.composite
+def conditions(draw: st.DrawFn, kind: Kind, tenant: str | None, nesting: int = 2) -> Condition:
+    """Any condition that a query of the kind accepts."""
+    return draw(_conditions(kind.table, tenant, nesting))
+
+
+@cache
+def _conditions(table: str, tenant: str | None, nesting: int) -> st.SearchStrategy[Condition]:
+    return st.recursive(
+        _leaves(table, tenant, nesting),
+        lambda inner: (
+            st.builds(Not, inner)
+            | st.builds(And, st.lists(inner, max_size=3))
+            | st.builds(Or, st.lists(inner, max_size=3))
+        ),
+        max_leaves=5,
+    )
+
+
+@st.composite
+def leaves(draw: st.DrawFn, kind: Kind, tenant: str | None, nesting: int = 2) -> Condition:
+    """A condition without And, Or and Not."""
+    return draw(_leaves(kind.table, tenant, nesting))
+
+
+@cache
+def _leaves(table: str, tenant: str | None, nesting: int) -> st.SearchStrategy[Condition]:
+    kind = KINDS[table]
+    found = [leaf for field in kind.domains for leaf in _about(kind, field)]
     if nesting:
         found.append(in_queries(kind, tenant, nesting))
     return st.one_of(found)
 
 
-def _leaves(kind: Kind, field: str) -> Iterator[st.SearchStrategy[Condition]]:
+def _about(kind: Kind, field: str) -> Iterator[st.SearchStrategy[Condition]]:
     domain = kind.domains[field]
     operands = st.sampled_from([*_pool(domain), None])
     yield st.just(IsNull(field))
@@ -196,28 +239,13 @@ paths = st.lists(st.sampled_from(["a", "b", 0, 1]), max_size=3)
 
 def in_queries(kind: Kind, tenant: str | None, nesting: int) -> st.SearchStrategy[Condition]:
     """Membership in another kind's ids, the shape that references take."""
-    inner: st.SearchStrategy[Kind] = st.sampled_from([Document, KINDS["tags"]])
-    return inner.flatmap(
+    ours = st.sampled_from(["id", *(reference.field for reference in kind.references)])
+    inner = st.sampled_from([Document, Tag]).flatmap(
         lambda other: st.builds(
-            InQuery,
-            st.sampled_from(["id", *(reference.field for reference in kind.references)]),
-            conditions(other, tenant, nesting - 1).map(lambda where: Query(other, tenant, where)),
-            st.just("id"),
+            Query, st.just(other), st.just(tenant), conditions(other, tenant, nesting - 1)
         )
     )
-
-
-def conditions(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStrategy[Condition]:
-    """Any condition that a query of the kind accepts."""
-    return st.recursive(
-        leaves(kind, tenant, nesting),
-        lambda inner: (
-            st.builds(Not, inner)
-            | st.builds(And, st.lists(inner, max_size=3))
-            | st.builds(Or, st.lists(inner, max_size=3))
-        ),
-        max_leaves=5,
-    )
+    return st.builds(InQuery, ours, inner, st.just("id"))
 
 
 def orders(kind: Kind) -> st.SearchStrategy[list[Order]]:
@@ -254,23 +282,23 @@ WORLD_KINDS += [KINDS["document_tags"], KINDS["retention_state"]]
 TENANTS = ["a", "A"]
 
 
-@st.composite
-def world_rows(draw: st.DrawFn) -> Record:
+def world_rows() -> st.SearchStrategy[Record]:
     """Rows whose ids, references and keys are likely to meet those of others."""
-    kind = draw(st.sampled_from(WORLD_KINDS))
-    near = st.integers(1, 4)
-    fields: dict[str, st.SearchStrategy[Any]] = {
-        field: st.sampled_from(pool(domain)[:3]) for field, domain in kind.domains.items()
-    }
-    fields |= {reference.field: near for reference in kind.references}
+    return st.integers(0, 2**20).map(lambda seed: world_row(Random(seed)))
+
+
+def world_row(random: Random) -> Record:
+    kind = random.choice(WORLD_KINDS)
+    fields = {field: random.choice(pool(domain)[:3]) for field, domain in kind.domains.items()}
+    fields |= {reference.field: random.randint(1, 4) for reference in kind.references}
+    fields |= {"id": random.randint(1, 4), "tenant_id": random.choice([TENANTS[0], *TENANTS])}
     if kind is Document:
-        fields |= {"parent_id": st.none() | near, "version": st.integers(1, 3)}
-    fields |= {"id": near, "tenant_id": st.sampled_from([*TENANTS, TENANTS[0], TENANTS[0]])}
-    record: Record = draw(_built(kind, fields))
-    return record
+        fields |= {"parent_id": random.choice([None, None, fields["id"] - 1 or None])}
+        fields |= {"version": random.randint(1, 3)}
+    return kind(**fields)
 
 
-worlds = st.lists(world_rows(), max_size=24).map(lambda drawn: sound(drawn))
+worlds = st.lists(world_rows(), min_size=8, max_size=60).map(lambda drawn: sound(drawn))
 
 
 def sound(drawn: Sequence[Record]) -> World:

@@ -3,7 +3,6 @@
 import copy
 import pickle
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
 import attrs
@@ -17,7 +16,16 @@ from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import KINDS, Kind, Record, RetentionPolicy, Unique, domain_of
 from loki_storage.values import Json, Text, canonical
 from tests.hostile import CORPUS, SECRET
-from tests.strategies import json_values, kinds, pool, records, rows, tables, values, values_of
+from tests.strategies import (
+    json_values,
+    kinds,
+    records,
+    rows,
+    sample,
+    tables,
+    values,
+    values_of,
+)
 
 any_record = kinds.flatmap(records)
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
@@ -114,11 +122,6 @@ def test_field_that_is_no_text_is_unknown(field: Any) -> None:
 # --- One verdict on every value, by every way in ---------------------------------------------
 
 
-@cache
-def sample(kind: Kind) -> Record:
-    return kind(**{field: pool(domain)[-1] for field, domain in kind.domains.items()})
-
-
 def verdict(make: Callable[[], object]) -> tuple[object, ...]:
     """The value as held, with its type, or why and for which field it was refused."""
     try:
@@ -129,7 +132,7 @@ def verdict(make: Callable[[], object]) -> tuple[object, ...]:
 
 
 def ways_in(kind: Kind, field: str, value: object) -> Iterator[Callable[[], object]]:
-    record = sample(kind)
+    record: Record = sample(kind)
     fields = values_of(record) | {field: value}
     yield lambda: kind(**fields).stored(field)
     yield lambda: record.evolve(**{field: value}).stored(field)
@@ -199,9 +202,9 @@ def test_neither_the_json_given_nor_the_json_got_reaches_into_the_record(value: 
     text = canonical(value)
     policy = sample(RetentionPolicy).evolve(criteria=value)
     value.clear()
-    policy.criteria.clear()  # type: ignore[attr-defined]
+    policy.criteria.clear()
     assert policy.stored("criteria") == text
-    assert canonical(policy.criteria) == text  # type: ignore[attr-defined]
+    assert canonical(policy.criteria) == text
 
 
 @given(any_record)

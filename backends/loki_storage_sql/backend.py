@@ -25,6 +25,7 @@ from loki_storage.query import Compare, Query, equals
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
 from loki_storage_sql.reader import Language, Snapshot, SqlReader
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.tables import schema_for
@@ -59,6 +60,14 @@ class SqlBackend(SqlReader, Backend):
     @abstractmethod
     def _begin_view(self, connection: Connection) -> None:
         """Begin a transaction that reads one moment, which is now."""
+
+    @abstractmethod
+    def _relations(self, connection: Connection) -> set[str]:
+        """The names of all tables and views where the store's are."""
+
+    @abstractmethod
+    def _url(self) -> sa.URL:
+        """Where the migrations find the store."""
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")
@@ -96,8 +105,29 @@ class SqlBackend(SqlReader, Backend):
             self._closed = True
             self._engine.dispose()
 
+    def prepare(self, *, create: bool) -> None:
+        """See ``Backend``. Alembic is imported only where something is to be done (MIG-1)."""
+        with self._connected() as connection:
+            relations = self._relations(connection)
+            found = _revision(connection) if _STAMP in relations else None
+        if found is None:
+            self._prepare_empty(relations - {_STAMP}, create)
+        elif found != EXPECTED_REVISION:
+            raise SchemaOutdated(found, EXPECTED_REVISION)
+        elif not relations >= self._expected_relations():
+            raise StorageDamaged(
+                "the store is stamped as up to date, but tables are missing; "
+                "`alembic stamp base && alembic upgrade head` lays out an empty store"
+            )
+
     def migrate(self, revision: str = "head") -> None:
-        raise NotImplementedError
+        """Up to a revision, or down: ``base``, or ``-1`` for one step. Down loses what it drops."""
+        self._check_open()
+        down = revision == "base" or revision.startswith("-")
+        try:
+            (downgrade if down else upgrade)(self._url(), revision)
+        except sa.exc.DBAPIError as error:
+            raise self._dialect.translate(error.orig or error) from error
 
     def stats(self) -> dict[str, int | None]:
         self._check_open()
@@ -134,6 +164,19 @@ class SqlBackend(SqlReader, Backend):
                 self._roll_back(connection)
 
     # Inside.
+
+    def _prepare_empty(self, others: set[str], create: bool) -> None:
+        if others:
+            raise StorageDamaged(
+                "the database holds tables of something else and no loki-storage store; "
+                "choose an empty one"
+            )
+        if not create:
+            raise SchemaOutdated(None, EXPECTED_REVISION)
+        self.migrate()
+
+    def _expected_relations(self) -> set[str]:
+        return set(self.schema.metadata.tables) | self.schema.views
 
     def _settle(self, batch: Batch, groups: Plan) -> None:
         """Say what the database has rejected; if that has gone away, apply once more.
@@ -225,6 +268,14 @@ class SqlBackend(SqlReader, Backend):
         """In a forked child: the parent's connections are never used and never closed here."""
         _INHERITED.append(self._engine.pool)
         self._engine.dispose(close=False)
+
+
+_STAMP = "alembic_version"
+
+
+def _revision(connection: Connection) -> str | None:
+    row = connection.execute(f"SELECT version_num FROM {_STAMP}").fetchone()
+    return None if row is None else str(row[0])
 
 
 class _Lookup:

@@ -71,10 +71,9 @@ class Compiler:
         found = found.order_by(*ordering.order(scope, window.keys))
         if window.after:
             found = found.where(ordering.after(scope, window.keys))
-        if scope.exact and window.limit is not None:
-            found = found.limit(scope.value(window.limit))
-        if scope.exact and window.offset is not None:
-            found = found.offset(scope.value(window.offset))
+        if scope.exact and window.part:
+            limit, offset = window.part
+            found = found.limit(scope.value(limit)).offset(scope.value(offset))
         return self._statement(scope, found)
 
     def _count(self, matching: Matching) -> Statement:

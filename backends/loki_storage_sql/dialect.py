@@ -93,12 +93,12 @@ class Dialect(ABC):
 
     def text_test(self, op: str, column: Column, text: Column) -> Clause:
         """Literal, case-sensitive ``contains``, ``starts_with`` or ``ends_with``."""
-        length = sa.func.length(text)
         if op == "contains":
             return self.contains(column, text)
+        length, one = sa.func.length(text), sa.literal_column("1", sa.Integer())
         if op == "starts_with":
-            return sa.func.substr(column, 1, length) == text
-        return sa.func.substr(column, sa.func.length(column) - length + 1) == text
+            return sa.func.substr(column, one, length) == text
+        return sa.func.substr(column, sa.func.length(column) - length + one) == text
 
     # Statements.
 

@@ -190,7 +190,8 @@ def _differences(connection: sa.Connection, schema: Schema) -> Iterator[str]:
 
     found = produce_migrations(MigrationContext.configure(connection), schema.metadata)
     for operation in found.upgrade_ops.ops if found.upgrade_ops else ():
-        yield render_python_code(UpgradeOps([operation])).strip()
+        lines = render_python_code(UpgradeOps([operation])).splitlines()
+        yield "\n".join(line for line in lines if "# ###" not in line).strip()
 
 
 def _missing_views(connection: sa.Connection, schema: Schema) -> list[str]:

@@ -65,8 +65,8 @@ class Window(NamedTuple):
 
     keys: tuple[Key, ...]
     after: bool
-    limit: int | None
-    offset: int | None
+    part: tuple[int, int] | None
+    """The slots of limit and offset, which go together: some databases know no other way."""
 
 
 _COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
@@ -85,15 +85,11 @@ class Shaper:
 
     def window(self, query: Query) -> Window:
         keys = self._keys(query)
-        # Not every database has an OFFSET without a LIMIT.
-        unlimited = query.limit is None and not query.offset
+        if query.limit is None and not query.offset:
+            return Window(keys, query.after is not None, None)
         limit = _LARGEST if query.limit is None else min(query.limit, _LARGEST)
-        return Window(
-            keys,
-            query.after is not None,
-            None if unlimited else self._slot(limit),
-            self._slot(min(query.offset, _LARGEST)) if query.offset else None,
-        )
+        part = self._slot(limit), self._slot(min(query.offset, _LARGEST))
+        return Window(keys, query.after is not None, part)
 
     def _keys(self, query: Query) -> tuple[Key, ...]:
         orders = query.total_order

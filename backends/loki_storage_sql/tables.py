@@ -291,12 +291,12 @@ class _Index:
     def build(self, table: Table, layout: Layout) -> Index:
         carried, options = layout.covering(self.covering) if self.covering else ((), {})
         condition = self._condition(table)
+        if condition is not None:
+            options |= {"sqlite_where": condition, "postgresql_where": condition}
         return Index(
             f"{'uq' if self.unique else 'ix'}_{table.name}_{self._name()}",
             *(table.c[name] for name in ("tenant_id", *self.columns, *carried)),
             unique=self.unique,
-            sqlite_where=condition,
-            postgresql_where=condition,
             **options,
         )
 
@@ -340,11 +340,14 @@ _INDEXES: dict[str, tuple[_Index, ...]] = {
         _index("client_id", "created_at"),
         _index("status", "overall_risk"),
         _index("overall_risk", "created_at"),
+        _index("created_at"),
     ),
     "gate_findings": (
         _index("gate_key", "status"),
         _index("module_id", "gate_id"),
         _index("status"),
+        _index("severity"),
+        _index("scope"),
     ),
     Correction.table: (
         _index("document_id", "status"),

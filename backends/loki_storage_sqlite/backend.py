@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import make_url
 from sqlalchemy.pool import Pool
 
 from loki_storage.errors import InvalidField, InvalidValue, SchemaOutdated, Unavailable
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.connections import Connection
+from loki_storage_sql.migrations import EXPECTED_REVISION
 from loki_storage_sql.pool import DeadlinePool
 from loki_storage_sqlite.connections import SqliteConnection, connect, patiently
 from loki_storage_sqlite.dialect import SqliteDialect
@@ -39,12 +39,8 @@ class SqliteBackend(SqlBackend):
         if create:
             _create(self._path)
         elif not os.path.exists(self._path):
-            raise SchemaOutdated(None, "1")
+            raise SchemaOutdated(None, EXPECTED_REVISION)
         super().prepare(create=create)
-
-    def migrate(self, revision: str = "head") -> None:
-        _create(self._path)
-        super().migrate(revision)
 
     def close(self) -> None:
         super().close()
@@ -70,6 +66,13 @@ class SqliteBackend(SqlBackend):
     def _connection(self, pool: Pool) -> SqliteConnection:
         return SqliteConnection(pool, self._engine.logger, self._busy_timeout)
 
+    def _url(self) -> sa.URL:
+        return sa.URL.create("sqlite", database=self._path)
+
+    def _relations(self, connection: Connection) -> set[str]:
+        rows = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")
+        return {name for (name,) in rows if not name.startswith("sqlite_")}
+
     def _begin(self, connection: Connection) -> None:
         # Deferred transactions that read before they write lose to others' commits.
         connection.execute("BEGIN IMMEDIATE")
@@ -82,11 +85,14 @@ class SqliteBackend(SqlBackend):
 
 def _file(url: str, owner: object) -> tuple[str, Callable[[], object]]:
     """The path that a URL names, and what removes it on close (nothing, unless it is temporary)."""
-    parsed = make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        raise InvalidValue("url", "must be like sqlite:///file.db") from None
     if parsed.query:
-        raise InvalidField(next(iter(parsed.query)), "is given as an option of open_storage, not in the URL")
+        raise InvalidField(next(iter(parsed.query)), "is an option of open_storage, not of the URL")
     if parsed.host or parsed.username:
-        raise InvalidValue("url", "must have three slashes before a relative path, four before an absolute one")
+        raise InvalidValue("url", "has three slashes before a relative path, four before /")
     if parsed.database in (None, "", ":memory:"):
         return _temporary_file(owner)
     return os.path.abspath(str(parsed.database)), lambda: None

@@ -49,8 +49,12 @@ class _Application(click.Group):
             raise click.exceptions.Exit(INTERRUPTED) from None
 
 
-@click.group(cls=_Application, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="loki-storage", message="%(prog)s %(version)s")
+@click.group(
+    "loki-storage", cls=_Application, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(
+    package_name="loki-storage", prog_name="loki-storage", message="%(prog)s %(version)s"
+)
 def application() -> None:
     """Storage for what a compliance interceptor sees and decides.
 
@@ -78,7 +82,7 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks
-    application(prog_name="loki-storage")
+    application()
     raise AssertionError("click exits")
 
 

@@ -77,7 +77,7 @@ def timeline(invocation: Invocation, client: str | None, days: int) -> None:
 def print_timeline(days: Sequence[Mapping[str, Any]], title: str | None = None) -> None:
     """A bar for each day, and what it is made of."""
     totals = [sum(day["actions"].values()) for day in days]
-    width = max(10, console().width // 4)
+    width = max(8, (console().width - 50) // 3)
     scale = width / max(1, *totals)
     rows = [
         (
@@ -95,7 +95,7 @@ _TIMELINE_COLUMNS = [
     Column("day (UTC)"),
     Column("actions", right=True),
     Column(""),
-    Column("of which", flexible=True),
+    Column("of which", share=1, wrap=True),
 ]
 
 
@@ -112,13 +112,13 @@ def _root(session: Session, id: int) -> int:
 _COLUMNS = [
     Column("id", right=True),
     Column("time (UTC)"),
-    Column("actor", flexible=True),
+    Column("actor", share=1),
     Column("action"),
     Column("entity"),
     Column("of", right=True),
     Column("document", right=True, from_width=90),
-    Column("client", flexible=True),
-    Column("request", flexible=True, from_width=120),
+    Column("client", share=1),
+    Column("request", share=1, from_width=120),
 ]
 
 

@@ -25,7 +25,7 @@ _COLUMNS = [
     Column("backend"),
     Column("distribution"),
     Column("version"),
-    Column("summary", flexible=True),
+    Column("summary", share=1, wrap=True),
 ]
 
 

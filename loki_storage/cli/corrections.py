@@ -56,8 +56,8 @@ def show_correction(invocation: Invocation, id: int) -> None:
     with invocation.session() as session:
         correction = session.corrections.get_by_id(id)
         if correction is None:
-            hint = "`loki-storage corrections list` lists them"
-            raise Failure(f"correction {id} was not found; {hint}")
+            hint = invocation.command("corrections list")
+            raise Failure(f"correction {id} was not found; `{hint}` lists them")
         history = session.corrections.get_history(id)
     if invocation.as_json:
         print_json({"correction": as_fields(correction), "history": list(map(as_fields, history))})
@@ -72,11 +72,11 @@ _BULKY = ("original_content", "corrected_content")
 _COLUMNS = [
     Column("id", right=True),
     Column("document", right=True),
-    Column("client", flexible=True),
+    Column("client", share=1),
     Column("status"),
-    Column("gate", flexible=True),
-    Column("strategy", flexible=True),
-    Column("why", flexible=True, from_width=110),
+    Column("gate", share=1),
+    Column("strategy", share=1),
+    Column("why", share=1, from_width=110),
     Column("created (UTC)", from_width=90),
 ]
 
@@ -126,8 +126,8 @@ _HISTORY_COLUMNS = [
     Column("when (UTC)"),
     Column("change"),
     Column("status"),
-    Column("by", flexible=True),
-    Column("reason", flexible=True),
+    Column("by", share=1),
+    Column("reason", share=1, wrap=True),
 ]
 
 

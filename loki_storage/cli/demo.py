@@ -35,7 +35,8 @@ LIMIT = 50
 def demo_command(invocation: Invocation, add: bool) -> None:
     """Record sample intercepts and show what is stored.
 
-    They go into a new SQLite file in a temporary folder, or, with --url, into a store that is empty.
+    They go into a new SQLite file in a temporary folder, or, with --url, into that store if it is
+    empty.
     """
     if invocation.url is None:
         invocation = attrs.evolve(invocation, url=_new_file())

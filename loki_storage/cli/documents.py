@@ -90,7 +90,7 @@ def show_document(
     ID is that of any of its versions.
     """
     with invocation.session() as session:
-        shown = _read(session, id, deleted)
+        shown = _read(invocation, session, id, deleted)
     if invocation.as_json:
         print_json(_as_json(shown, diffs=versions, content=content))
         return
@@ -119,10 +119,11 @@ class _Shown:
         return numbers.get(validation.document_id)
 
 
-def _read(session: Session, id: int, deleted: bool) -> _Shown:
+def _read(invocation: Invocation, session: Session, id: int, deleted: bool) -> _Shown:
     document = session.documents.get_by_id(id, include_deleted=True)
     if document is None:
-        raise Failure(f"document {id} was not found; `loki-storage documents list` lists them")
+        hint = invocation.command("documents list")
+        raise Failure(f"document {id} was not found; `{hint}` lists them")
     if document.is_deleted and not deleted:
         raise Failure(f"document {id} is deleted; show it with --deleted")
     return _Shown(
@@ -165,7 +166,7 @@ _VERSION_COLUMNS = [
     Column("ver", right=True),
     Column("id", right=True),
     Column("created (UTC)"),
-    Column("by", flexible=True),
+    Column("by", share=1),
     Column("chars", right=True),
     Column("SHA-256"),
     Column("state"),

@@ -144,4 +144,4 @@ def _log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)
-    click.get_current_context().call_on_close(lambda: LOGGER.removeHandler(handler))
+    click.get_current_context().find_root().call_on_close(lambda: LOGGER.removeHandler(handler))

@@ -55,9 +55,9 @@ _STORED = [field.name for field in attrs.fields(Listed)][:9]
 
 DOCUMENT_COLUMNS = [
     Column("id", right=True),
-    Column("title", flexible=True),
-    Column("client", flexible=True),
-    Column("type", flexible=True),
+    Column("title", share=3),
+    Column("client", share=2),
+    Column("type", share=2),
     Column("ver", right=True),
     Column("checks", right=True, from_width=110),
     Column("risk"),

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import click
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +41,10 @@ __all__ = [
 PIPE_WIDTH = 160
 """Columns where nobody looks: wide enough for a grep."""
 
+GAP = 2
+LEAST = 6
+"""Characters of the narrowest column that is still worth reading."""
+
 Cell = str | int | Text | None
 
 
@@ -47,13 +52,15 @@ Cell = str | int | Text | None
 class Column:
     """A column of a table.
 
-    ``flexible`` text gives way first and is cut with an ellipsis. ``from_width``: the width of the
-    terminal from which on the column is worth its place.
+    ``share``: 0 for a column that always has the room that it needs; the others divide what is left
+    by their shares. What does not fit is cut with an ellipsis, or, if ``wrap``, goes on below.
+    ``from_width``: the width of the terminal from which on the column is worth its place.
     """
 
     title: str
     right: bool = False
-    flexible: bool = False
+    share: int = 0
+    wrap: bool = False
     from_width: int = 0
 
 
@@ -71,16 +78,13 @@ def print_table(
     """A table, under its title."""
     out = console()
     shown = [n for n, column in enumerate(columns) if column.from_width <= out.width]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for column in (columns[n] for n in shown):
-        table.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            # rich narrows the columns that may wrap; the cells themselves refuse to.
-            no_wrap=not column.flexible,
-        )
-    for row in rows:
-        table.add_row(*(_cell(row[n]) for n in shown))
+    chosen = [columns[n] for n in shown]
+    cells = [[_cell(row[n], columns[n]) for n in shown] for row in rows]
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    for column, width in zip(chosen, _widths(chosen, cells, out.width), strict=True):
+        table.add_column(column.title, justify="right" if column.right else "left", width=width)
+    for row in cells:
+        table.add_row(*row)
     heading(out, title)
     out.print(table)
 
@@ -100,10 +104,9 @@ def print_fields(fields: Iterable[tuple[str, Cell]], title: str | None = None) -
 
 def print_text(text: str, title: str | None = None) -> None:
     """Stored text, line by line as it is, unprintable characters escaped."""
-    out = console()
-    heading(out, title)
+    heading(console(), title)
     for line in text.replace("\r\n", "\n").split("\n"):
-        out.print(Text(escaped(line, tabs=True)), soft_wrap=True)
+        click.echo(escaped(line, tabs=True))
 
 
 def heading(out: Console, title: str | None) -> None:
@@ -196,14 +199,36 @@ _CONTROL = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFEFF, *_BIDI)
 _ESCAPES: dict[int, str] = {code: repr(chr(code))[1:-1] for code in _CONTROL}
 
 
-def _cell(value: Cell) -> Text:
+def _cell(value: Cell, column: Column) -> Text:
     text = value.copy() if isinstance(value, Text) else Text(_shown(value))
-    text.no_wrap, text.overflow = True, "ellipsis"
+    text.no_wrap, text.overflow = not column.wrap, "fold" if column.wrap else "ellipsis"
     return text
 
 
 def _shown(value: str | int | None) -> str:
     return "" if value is None else escaped(str(value))
+
+
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[Text]], width: int) -> list[int]:
+    """What each column gets: its need, or its part of what the others leave."""
+    needs = [
+        max(cell_len(column.title), *(row[n].cell_len for row in cells), 0)
+        for n, column in enumerate(columns)
+    ]
+    left = width - GAP * len(columns) + 1 - sum(needs)
+    open_columns = {n for n, column in enumerate(columns) if column.share}
+    left += sum(needs[n] for n in open_columns)
+    given = dict(enumerate(needs))
+    while open_columns:
+        shares = sum(columns[n].share for n in open_columns)
+        parts = {n: max(LEAST, left * columns[n].share // shares) for n in open_columns}
+        content = {n for n in open_columns if needs[n] <= parts[n]}
+        if not content:
+            given |= parts
+            break
+        left -= sum(needs[n] for n in content)
+        open_columns -= content
+    return [given[n] for n in range(len(columns))]
 
 
 def _json_value(value: object) -> str:

@@ -15,6 +15,7 @@ from loki_storage.cli.output import (
     Column,
     bar,
     number,
+    plural,
     print_fields,
     print_json,
     print_table,
@@ -88,18 +89,14 @@ def _file_bytes(url: str) -> int | None:
 
 
 def _print(invocation: Invocation, found: _Status) -> None:
-    documents = found.documents
     print_fields(
         [
             ("store", found.url),
             ("backend", found.backend),
             ("schema", found.schema_revision),
             ("size", None if found.file_bytes is None else size(found.file_bytes)),
-            (
-                "documents",
-                f"{number(documents['documents'])} with {number(documents['versions'])} versions, "
-                f"{number(documents['deleted_versions'])} versions deleted",
-            ),
+            ("tenant", found.tenant),
+            ("documents", _told(found.documents)),
         ]
     )
     if not any(found.tables.values()):
@@ -109,6 +106,12 @@ def _print(invocation: Invocation, found: _Status) -> None:
     print_table([Column("table"), Column("rows", right=True)], rows, "tables (all tenants)")
     print_risks(found.risk_breakdown)
     print_gates(found.top_gate_failures)
+
+
+def _told(documents: Mapping[str, int]) -> str:
+    told = f"{number(documents['documents'])}, {plural(documents['versions'], 'version')}"
+    deleted = documents["deleted_versions"]
+    return f"{told}, {plural(deleted, 'more version')} deleted" if deleted else told
 
 
 def print_risks(breakdown: Mapping[str, int]) -> None:
@@ -134,7 +137,7 @@ def print_gates(gates: Sequence[Mapping[str, Any]]) -> None:
 
 _RISK_COLUMNS = [Column("risk"), Column("validations", right=True), Column("")]
 _GATE_COLUMNS = [
-    Column("gate", flexible=True),
+    Column("gate", share=1),
     Column("failures", right=True),
     Column("worst severity"),
 ]

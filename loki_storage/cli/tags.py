@@ -33,9 +33,9 @@ def list_tags(invocation: Invocation) -> None:
 
 _COLUMNS = [
     Column("id", right=True),
-    Column("tag", flexible=True),
+    Column("tag", share=1),
     Column("documents", right=True),
-    Column("category", flexible=True),
+    Column("category", share=1),
     Column("color"),
-    Column("description", flexible=True),
+    Column("description", share=1),
 ]

@@ -13,7 +13,6 @@ from loki_storage.cli.output import (
     minutes,
     note,
     number,
-    plural,
     print_fields,
     print_json,
     print_table,
@@ -60,11 +59,11 @@ def show_validation(invocation: Invocation, id: int, report: bool, everything: b
     """Show a validation and its gate results, failures first."""
     with invocation.session() as session:
         if report:
-            print_json(_report(session, id))
+            print_json(_report(invocation, session, id))
             return
         found = session.validations.get_with_results(id)
         if found is None:
-            raise _unknown(id)
+            raise _unknown(invocation, id)
         corrections = session.corrections.get_by_validation(id)
     validation, results = found
     if invocation.as_json:
@@ -73,15 +72,16 @@ def show_validation(invocation: Invocation, id: int, report: bool, everything: b
         _print(invocation, validation, results, corrections, everything)
 
 
-def _report(session: Session, id: int) -> object:
+def _report(invocation: Invocation, session: Session, id: int) -> object:
     stored = session.get_intercept(id)
     if stored is None:
-        raise _unknown(id)
+        raise _unknown(invocation, id)
     return stored.to_report()
 
 
-def _unknown(id: int) -> Failure:
-    return Failure(f"validation {id} was not found; `loki-storage validations list` lists them")
+def _unknown(invocation: Invocation, id: int) -> Failure:
+    hint = invocation.command("validations list")
+    return Failure(f"validation {id} was not found; `{hint}` lists them")
 
 
 _BULKY = ("config", "error_traceback")
@@ -103,12 +103,12 @@ def _as_json(
 _COLUMNS = [
     Column("id", right=True),
     Column("document", right=True),
-    Column("client", flexible=True),
+    Column("client", share=1),
     Column("risk"),
     Column("status"),
     Column("fail", right=True),
-    Column("warn", right=True),
-    Column("pass", right=True),
+    Column("warn", right=True, from_width=90),
+    Column("pass", right=True, from_width=90),
     Column("critical", right=True, from_width=100),
     Column("high", right=True, from_width=100),
     Column("recorded (UTC)"),
@@ -147,7 +147,7 @@ def _print(
     if corrections:
         print_table(_CORRECTION_COLUMNS, map(_correction_row, corrections), "corrections")
     if skipped and not everything:
-        note(f"{plural(skipped, 'gate')} that do not apply: add --all")
+        note(f"{number(skipped)} not applicable, shown with --all")
     note(f"the text: {invocation.command(f'documents show {validation.document_id} --content')}")
 
 
@@ -181,9 +181,9 @@ def _fields(validation: Validation, skipped: int) -> list[tuple[str, Cell]]:
 _RESULT_COLUMNS = [
     Column("status"),
     Column("severity"),
-    Column("gate", flexible=True),
-    Column("message", flexible=True),
-    Column("legal source", flexible=True, from_width=120),
+    Column("gate", share=2, wrap=True),
+    Column("message", share=3, wrap=True),
+    Column("legal source", share=2, wrap=True, from_width=120),
 ]
 _ORDER = {status: n for n, status in enumerate(("fail", "error", "warning", "pass", "skip"))}
 
@@ -206,9 +206,9 @@ def _result_row(result: ValidationResult) -> Sequence[Cell]:
 _CORRECTION_COLUMNS = [
     Column("id", right=True),
     Column("status"),
-    Column("gate", flexible=True),
-    Column("strategy", flexible=True),
-    Column("why", flexible=True),
+    Column("gate", share=1),
+    Column("strategy", share=1),
+    Column("why", share=2, wrap=True),
 ]
 
 

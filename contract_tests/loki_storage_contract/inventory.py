@@ -1,0 +1,478 @@
+"""The laws: what each says and who may break it. The docs are generated from this table.
+
+A law of scope ``BACKEND`` can be broken by a backend, one of scope ``SDK`` only by the rules above
+it. Text is never changed silently: checks cite a law by its id, and so do reports.
+"""
+
+from typing import Literal
+
+import attrs
+
+__all__ = ["BACKEND", "LAWS", "SDK", "Law", "Scope"]
+
+Scope = Literal["backend", "sdk"]
+BACKEND: Scope = "backend"
+SDK: Scope = "sdk"
+
+
+@attrs.frozen
+class Law:
+    """One law of the contract."""
+
+    id: str
+    scope: Scope
+    text: str
+
+
+_TABLE = (
+    Law(
+        "BAT-1",
+        BACKEND,
+        "Every operation of a batch acts inside its tenant; an id of another tenant is an "
+        "id that does not exist. Ids are unique per kind in the whole store; to insert one "
+        "that was not leased from it is outside the protocol (`load` apart).",
+    ),
+    Law(
+        "BAT-2",
+        BACKEND,
+        "A batch names a (kind, id) at most once, `Require` included: the session folds "
+        "what it buffers, keeping the first guard and the last values. A `Require` on a row "
+        "that the session itself inserted or changed is judged on the session's view; what "
+        "it asks of fields that the session did not change joins that row's guard.",
+    ),
+    Law(
+        "BAT-3",
+        BACKEND,
+        "Guards and `Require` are judged on the state before the batch, unique keys and "
+        "references on the state after it; the order of operations has no meaning. (SQL "
+        "checks unique indexes row by row: deletes first, then updates that release a key "
+        "by NULL or by leaving `where`, other updates, inserts.) One thing is outside the "
+        "protocol: a unique value that passes straight from one updated row to another (the "
+        "first neither sets NULL nor leaves `where`). No rule builds such a batch: within a "
+        "session a name is free again only after the commit (`Duplicate`).",
+    ),
+    Law(
+        "BAT-4",
+        BACKEND,
+        "A row that is not there fails every guard, also an empty one: `StaleWrite(kind, "
+        "id)`. An id that exists: `Duplicate(kind, fields)`. A reference that does not hold "
+        "afterwards: `BrokenReference(kind, field)` (retryable). When several fail: "
+        "`StaleWrite`, then `Duplicate`, then `BrokenReference`; which row is named among "
+        "several is free, the SDK decides by reading again. Then nothing is written. "
+        "(SQLite: `defer_foreign_keys`; PostgreSQL reports the unique key first anyway.)",
+    ),
+    Law(
+        "BAT-5",
+        BACKEND,
+        "`Unique(fields, where=None)`: rows with a NULL among the fields, or outside "
+        "`where`, are free. References are checked both ways.",
+    ),
+    Law(
+        "BAT-6",
+        BACKEND,
+        "Concurrent batches have the effect of some order one after the other.",
+    ),
+    Law(
+        "BAT-7",
+        BACKEND,
+        "A `select` sees one moment, taken at its first `next()`, whoever writes meanwhile, "
+        "in the same thread too (a connection per open stream or transaction); closing it "
+        "early frees everything; a consumer slower than the idle timeout gets `Timeout`.",
+    ),
+    Law(
+        "BAT-8",
+        BACKEND,
+        "`reserve` is durable before it returns; ranges never overlap across threads, "
+        "processes, reopening, `load`.",
+    ),
+    Law(
+        "BAT-9",
+        BACKEND,
+        "`close` is idempotent; any call afterwards raises `Unavailable`.",
+    ),
+    Law(
+        "DOC-1",
+        SDK,
+        "`content_hash` is the SHA-256 hex of the content's UTF-8 bytes, `content_length` "
+        "its code points; a caller cannot set them. `documents.verify(id)` recomputes.",
+    ),
+    Law(
+        "VER-1",
+        SDK,
+        "A chain's version numbers are 1..n without gaps over live and deleted rows alike, "
+        "and are never reused. A chain is purged whole or not at all.",
+    ),
+    Law(
+        "VER-2",
+        SDK,
+        "`parent_id` is the row with number version-1 of the same chain, live or deleted; "
+        "the head that it was built on stands in the audit entry. `root_id` is the id of "
+        "version 1. No two rows of a chain have one number or one parent; no cycles.",
+    ),
+    Law(
+        "VER-3",
+        SDK,
+        "While a chain has a live version, exactly one row is `is_latest`, and it is the "
+        "highest live version. A deleted row is never latest.",
+    ),
+    Law(
+        "VER-4",
+        SDK,
+        "`create_version(parent_id, ...)` needs the current head as parent; otherwise "
+        "`StaleVersion` with `.current_id`, and nothing is written. Of n writers on one "
+        "head, exactly one wins.",
+    ),
+    Law(
+        "VER-5",
+        SDK,
+        "Earlier versions are immutable: content, hash, metadata, creator and time never "
+        "change. `update` changes descriptive fields of the head only (title, description, "
+        "source, language, metadata); content only changes by a new version (retention "
+        "apart). `update` on an earlier version: `StaleVersion`.",
+    ),
+    Law(
+        "VER-6",
+        SDK,
+        "Any content may follow any content: A -> B -> A is legal, and so is an unchanged text.",
+    ),
+    Law(
+        "VER-7",
+        SDK,
+        "A new version has its own `created_at` and `user_id`, inherits the other "
+        "descriptive fields unless given, and keeps the document's tags.",
+    ),
+    Law(
+        "VER-8",
+        SDK,
+        "`get_version_history(any member, include_deleted=False)`: the live versions, "
+        "ascending (with `include_deleted=True` all); any member, also a deleted one, may "
+        "be the argument. `get_latest_version(any member)`: the live head or None. "
+        "`get_as_of(any member, time)`: the highest version with `created_at <= time` that "
+        "is live today; with `include_deleted=True` also those deleted since. Within a "
+        "chain `created_at` never decreases, whatever the clock does.",
+    ),
+    Law(
+        "VER-9",
+        SDK,
+        "`revert_to(version_id)` appends a version with that version's exact content.",
+    ),
+    Law(
+        "VER-10",
+        SDK,
+        "Every operation on a chain (version, update, delete, restore, of either kind, "
+        "retention) adds 1 to `Chain.revision`, guarded by the value that was read, and "
+        "that is its only guard; so two operations on one chain never both commit on one "
+        "view (write skew: A deletes the head and promotes v1 while B restores v2). "
+        "Children (validations, corrections) require their version live, tags the chain. "
+        "`updated_at` moves only on rows whose own columns change. (A row of its own, "
+        "because changing a counter beside a 10 MB text rewrites 20 MB.)",
+    ),
+    Law(
+        "DEL-1",
+        SDK,
+        "`delete(document_id)` soft-deletes every live version of the chain with one "
+        "`deleted_at`, later by at least 1 us than every other of the chain; its "
+        "validations and corrections leave the default reads with it. `delete_version(id)` "
+        "deletes one version; if it was the head, the highest live version becomes the "
+        "head; of the only live version it is `delete`.",
+    ),
+    Law(
+        "DEL-2",
+        SDK,
+        "No default read returns a deleted row: get, list, search, count, history, "
+        "statistics, exports, dedupe. `include_deleted=True` / `.include_deleted()` / "
+        "`.only_deleted()` show them.",
+    ),
+    Law(
+        "DEL-3",
+        SDK,
+        "`is_deleted` and `deleted_at` agree always. `delete`, `delete_version`, `restore`, "
+        "`restore_version` take any existing id; repeated on what is already so they change "
+        "nothing, not even a time, write no audit entry and return the record. Unknown id: "
+        "`NotFound`.",
+    ),
+    Law(
+        "DEL-4",
+        SDK,
+        "`restore(document_id)` brings back the rows with the chain's greatest "
+        "`deleted_at`; on a live document it changes nothing; `restore_version(id)` one. "
+        "Afterwards VER-3 holds. Delete then restore is the identity on the specification's "
+        "columns but for `updated_at`, and on everything but the chain's claims and "
+        "revision.",
+    ),
+    Law(
+        "DEL-5",
+        SDK,
+        "Nothing can be added to a deleted document (version, validation, result, "
+        "correction, tag): `NotFound`. A validation in progress goes on after a restore.",
+    ),
+    Law(
+        "DEL-6",
+        SDK,
+        "`delete` never removes a row. `purge` is the only hard delete of documents: it "
+        "takes soft-deleted or retention-expired chains only, whole, in batches, children "
+        "first, and its audit entries stay.",
+    ),
+    Law(
+        "DEL-7",
+        SDK,
+        "Validations, corrections and audit entries have no default delete at all.",
+    ),
+    Law(
+        "DUP-1",
+        SDK,
+        "Duplicates are a rule of creating, per (tenant, client): when a live head already "
+        'has the text, `create_document(on_duplicate=...)` raises (`"raise"`, the default: '
+        '`DuplicateDocument` with `.existing_id`), returns that document (`"return"`), or '
+        'stores another (`"allow"`). Of n concurrent creations of one text with the '
+        "default, exactly one wins. A new version and a restore are never refused for their "
+        "text. Shape: creation reads the live heads; `Chain.text_claim` (NULL or "
+        "`content_hash`; unique per tenant and client) only settles races between "
+        "creations: set when version 1 is created as head with `raise` or `return`, cleared "
+        "in the batch that takes head or life away, never set again (a version or a restore "
+        "that brings the text back is legal in any order).",
+    ),
+    Law(
+        "DUP-2",
+        SDK,
+        "Nothing crosses tenants or clients: no id and no error tells whether another one "
+        "holds the text, and the same statements run whoever does.",
+    ),
+    Law(
+        "DUP-3",
+        SDK,
+        "A soft-deleted text can be stored again.",
+    ),
+    Law(
+        "DUP-4",
+        SDK,
+        "Of n concurrent intercepts of one text in one (tenant, client), one creates the "
+        "document and the others join it: `Chain.intercept_claim` (unique per tenant and "
+        "client) holds the hash of the version 1 that `record_intercept` created, until "
+        "that row is deleted; who loses the race runs again and reuses.",
+    ),
+    Law(
+        "DUP-5",
+        SDK,
+        "An anonymized document takes no part in any of this: its claims and its "
+        "`request_hash`es are replaced by random ones.",
+    ),
+    Law(
+        "AUD-1",
+        SDK,
+        "Every operation that changes something writes exactly one audit entry per changed "
+        "aggregate, in the same atomic batch, with the session's actor and request. An "
+        "aggregate is a document with its versions and tags; a validation with its results; "
+        "a correction with its history (recorded or applied together: one entry); a tag; a "
+        "policy; an export log; a hold; and the store itself (backup, restore, migrate). "
+        '`changes` = `{"rows": [{"kind", "op": insert|update|delete, "ids": [[first, last], '
+        '…]}], "fields": [{"kind", "id", "before": {}, "after": {}}]}`: fields of updates, '
+        "descriptive ones whole; content, original and corrected content, diffs, evidence "
+        "and tracebacks as their hashes. VAL-6's size and depth bind callers, not "
+        "`changes`. A purge lists every version's id, so that looking any of them up still "
+        "finds it. `document_id` is the chain's root id; `document_id`, `validation_id`, "
+        "`entity_id` are plain numbers without constraint. Without `actor`: "
+        '`Actor("system", type="system")`; without a client: `"-"`.',
+    ),
+    Law(
+        "AUD-2",
+        SDK,
+        "Every row change in the store is explained by an audit entry: the rows and fields "
+        "that differ = those told, for every API, bulk, retention and restore included "
+        "(lease, index and migration tables and the two internal kinds excepted); the "
+        "entries, composed in id order, give the difference. An operation that changes "
+        "nothing writes nothing.",
+    ),
+    Law(
+        "AUD-3",
+        SDK,
+        "Audit entries are never updated and outlive what they describe. One exception: "
+        "retention's `anonymize` empties values and hashes in `changes`, address, agent and "
+        "actor of the erased subject's entries, keeps id, action, rows and time, and writes "
+        "its own entry. `cleanup_old_entries(retention_days, batch_size)` is the only "
+        "removal: entries before 00:00 UTC of (today - retention_days); 1..36,500 days, "
+        "batches of 1..10,000, never one of the last 24 hours; each batch its own commit, "
+        "itself audited with range, count and digest; anything else is refused.",
+    ),
+    Law(
+        "AUD-4",
+        SDK,
+        "Reads can be audited (`audit_reads=True`), off by default: one entry per call "
+        "(query, ids), committed before the first record is handed out; if it cannot be, "
+        "the read fails. Not with `read_only`.",
+    ),
+    Law(
+        "AUD-5",
+        SDK,
+        "The trail is tamper-evident (comes later; leave it room).",
+    ),
+    Law(
+        "QRY-1",
+        BACKEND,
+        "One total order everywhere: strings by code point, NULLs last in both directions, "
+        "times by instant, `severity` and `overall_risk` by rank (critical first when "
+        "descending), and `id` as the last key, in the direction of the first (ascending "
+        "without one). Content, JSON and booleans cannot be ordered by: `InvalidField`.",
+    ),
+    Law(
+        "QRY-2",
+        SDK,
+        'An unknown field, operator, order or option raises `InvalidField` (with a "did you '
+        'mean"); nothing is ever ignored.',
+    ),
+    Law(
+        "QRY-3",
+        BACKEND,
+        "`in_list(f, [])` matches nothing; `limit(0)` returns nothing; negative limits and "
+        "pages below 1 are `InvalidValue`.",
+    ),
+    Law(
+        "QRY-4",
+        BACKEND,
+        "`contains`, `starts_with`, `ends_with` are literal: `%`, `_`, `\\` mean themselves. "
+        "Case-sensitive unless asked, but `search` and `search_content` insensitive unless "
+        "asked; insensitive = `str.casefold` on both sides (a backend may narrow in its own "
+        "language, `matching.py` decides).",
+    ),
+    Law(
+        "QRY-5",
+        BACKEND,
+        "Conditions have two values, never three: every leaf is true or false, `Not` is its "
+        "complement (SQL's `NOT (NULL < 5)` and `NOT IN (…NULL…)` are not). So `not_equals` "
+        "and `not_in_list` include NULL rows; comparisons never match NULL and use QRY-1's "
+        "order (severity by rank, other enums by value); `equals(f, None)` is `is_null(f)`; "
+        "`in_list` with None includes NULL rows. JSON values are equal when their canonical "
+        "texts are; a path is a tuple of keys and indexes (a dotted string is its "
+        "shorthand); a missing path and JSON null are NULL.",
+    ),
+    Law(
+        "QRY-6",
+        SDK,
+        "Builders are immutable values: each step returns a new one; running one twice "
+        "gives the same rows.",
+    ),
+    Law(
+        "QRY-7",
+        SDK,
+        "Repository lists have `limit=100`. A builder without `limit` returns all; past "
+        "10,000 rows `all()` raises `ResultTooLarge`, naming `iter()`: nothing is cut "
+        "silently. The children of one aggregate (history, results, correction history) "
+        "come whole. Keyset cursors are opaque, survive inserts (no gap, no repeat); a "
+        "malformed one or one of another query is `InvalidValue`.",
+    ),
+    Law(
+        "QRY-8",
+        BACKEND,
+        "`count`, `exists`, `aggregate` are about all that matches: `limit`, `offset`, "
+        "`after` do not change them. `count()` = length of all pages; `exists()` stops at "
+        "the first row; `aggregate` equals the same over the streamed rows.",
+    ),
+    Law(
+        "QRY-9",
+        SDK,
+        "A session's read = committed state with its own pending writes applied, for every "
+        "query; search ranking covers committed text only. A query whose kinds have no "
+        "pending write goes to the backend unchanged; otherwise the session may read more "
+        "than it returns. A session is not a snapshot: two reads may see two moments.",
+    ),
+    Law(
+        "QRY-10",
+        BACKEND,
+        "A query crosses kinds in one way only: `InQuery(field, query, its_field)` and its "
+        "negation, two levels deep, same tenant. Its meaning is membership in a set, "
+        "evaluated at the same moment. Deleted parents (DEL-1), tags and statistics over "
+        "results are written with it. `validation_results` also carries `client_id`, "
+        "copied, immutable.",
+    ),
+    Law(
+        "TXN-1",
+        BACKEND,
+        "All or nothing, also at every crash point. An exception inside the block leaves "
+        "the store as it was.",
+    ),
+    Law(
+        "TXN-2",
+        BACKEND,
+        "No dirty reads, no lost updates, no partial visibility of a batch.",
+    ),
+    Law(
+        "TXN-3",
+        SDK,
+        "A failed operation spoils nothing else in the session: earlier pending work stays, "
+        "unless the caller leaves the block by an exception.",
+    ),
+    Law(
+        "TXN-4",
+        SDK,
+        "`storage.run(fn, timeout=10.0)` retries the whole unit on contention, with full "
+        "jitter; a typed `Contention` at the deadline. `session(timeout=…)` bounds every "
+        "call in it.",
+    ),
+    Law(
+        "TXN-5",
+        SDK,
+        "After a connection lost during commit the session applies the same batch again, "
+        "same ids, same receipt (its audit entry), until it gets an answer (success, "
+        "`StaleWrite`, `Duplicate`); then the receipt's presence decides: there = "
+        "committed, not there = the error of the last attempt. `storage.run` reruns the "
+        "function only after that. At the deadline without an answer: "
+        "`OutcomeUnknown(receipt)`, never rerun; `storage.was_applied(receipt)` resolves "
+        "it. Nothing is ever applied twice.",
+    ),
+    Law(
+        "TXN-6",
+        BACKEND,
+        "Acknowledged means durable: it survives kill -9 and power loss.",
+    ),
+    Law(
+        "TXN-7",
+        SDK,
+        "A rule is checked when it is called, on the session's view, and again atomically "
+        "at commit. A race lost at commit raises the rule's own error from `commit()` or "
+        "the block's end: `StaleVersion` with `.current_id`, `DuplicateDocument` with "
+        "`.existing_id` (read after the failure), else `StaleWrite`; all `retryable`. Tags "
+        "created by name never surface it.",
+    ),
+    Law(
+        "TXN-8",
+        SDK,
+        "A failed commit discards the pending work; the session may be used again. Records "
+        "handed out before a failed commit were never stored. A session serves one thread "
+        "at a time.",
+    ),
+    Law(
+        "TXN-9",
+        SDK,
+        "`purge` and `cleanup_old_entries` work in units of their own, at once, and stay "
+        "done when the block fails; in a session with pending writes they raise "
+        "`IllegalTransition`. Bulk writes are one batch, all or nothing; "
+        '`on_error="report"` runs bounded batches and returns one outcome per item.',
+    ),
+    Law(
+        "TAG-1",
+        SDK,
+        "Tag names are unique per tenant, compared by code point. Adding a name that is "
+        "there already, or taking away one that is not, changes nothing and writes nothing.",
+    ),
+    Law(
+        "TAG-2",
+        SDK,
+        "A tag belongs to the document: every version shows it; it outlasts versions, "
+        "delete and restore. Deleting a tag takes its links away in the same batch; purging "
+        "a document takes its links and leaves the tag.",
+    ),
+    Law(
+        "TEN-1",
+        SDK,
+        "Every API with another tenant's id behaves exactly as with an id that does not exist.",
+    ),
+    Law(
+        "TEN-2",
+        SDK,
+        "Every statement on a tenant-owned table carries the tenant (reads with "
+        "`tenant=None` apart; where row-level security would hide rows from them, they "
+        "raise `Forbidden`, never an empty answer).",
+    ),
+)
+LAWS = {law.id: law for law in _TABLE}
+"""Every law that the kit knows, by id."""

@@ -1,0 +1,103 @@
+"""The value domain over whole columns: asked once of all values, one by one only where it fails.
+
+A report brings some 1,500 texts. Asking each domain of each value costs ten times what reading the
+report costs; joining the texts of all columns and looking once costs a fraction. The quick answer
+is only ever "all of them are sound"; anything else is left to the domains, which know the reason.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from loki_storage.errors import InvalidValue
+from loki_storage.values import LIMITS, JsonText, canonical
+
+__all__ = ["are_sound", "json_texts", "optional_text", "plain_object", "step"]
+
+_INT64 = range(-(2**63), 2**63)
+_NAME = re.compile(r"[\w.\- ]{1,100}", re.ASCII)
+
+
+def step(path: str, name: object) -> str:
+    """The path of a member: with its name where that is a plain one."""
+    plain = isinstance(name, str) and _NAME.fullmatch(name)
+    return f"{path}.{name}" if plain else f"{path}.*"
+
+
+def plain_object(value: object, path: str) -> dict[str, Any]:
+    """The value, which must be a JSON object; a subclass as a plain one."""
+    if type(value) is dict:
+        return value
+    if isinstance(value, dict):
+        return dict(value)
+    raise InvalidValue(path, "is required" if value is None else "must be an object")
+
+
+def optional_text(value: object, path: str) -> str | None:
+    """The value, which must be text or null; what the text holds is not looked at."""
+    if value is None or isinstance(value, str):
+        return value
+    raise InvalidValue(path, "must be text")
+
+
+def are_sound(texts: Sequence[object]) -> bool:
+    """Whether all are ``str``, without U+0000 and lone surrogates, none too long (VAL-2, VAL-3)."""
+    if not set(map(type, texts)) <= {str}:
+        return False
+    return _is_sound("".join(texts))  # type: ignore[arg-type]
+
+
+def _is_sound(text: str) -> bool:
+    if "\0" in text or len(text) * 4 > LIMITS.content_bytes:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    # Joining can make a pair of two lone halves no more than encoding can: Python keeps both.
+    return True
+
+
+def json_texts(values: Sequence[object], paths: Iterable[str]) -> tuple[list[JsonText], bool]:
+    """Their canonical texts, and whether orjson writes all of them canonically (VAL-6).
+
+    ``paths``, as many as values, is read only where a value is not plain JSON within the limits.
+    """
+    if _are_plain(values):
+        written = list(map(orjson.dumps, values))
+        if max(map(len, written), default=0) <= LIMITS.json_bytes:
+            return [JsonText(text.decode()) for text in written], True
+    return [canonical(value, path) for value, path in zip(values, paths, strict=True)], False
+
+
+_SCALARS = frozenset((str, int, bool, type(None)))
+_PLAIN = _SCALARS | {dict, list}
+
+
+def _are_plain(values: Sequence[object]) -> bool:
+    """Whether all is JSON that orjson writes as ``canonical`` does; level by level, not by value."""
+    level: Sequence[Any] = values
+    for _ in range(LIMITS.json_depth):
+        kinds = set(map(type, level))
+        if not kinds <= _PLAIN:
+            return False
+        objects = [value for value in level if type(value) is dict]
+        texts = [value for value in level if type(value) is str]
+        texts.extend(chain.from_iterable(objects))
+        if not are_sound(texts) or (int in kinds and not _fit(level)):
+            return False
+        if kinds <= _SCALARS:
+            return True
+        arrays = [value for value in level if type(value) is list]
+        level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(arrays)]
+    return not level
+
+
+def _fit(level: Iterable[object]) -> bool:
+    numbers = [value for value in level if type(value) is int]
+    return min(numbers) in _INT64 and max(numbers) in _INT64

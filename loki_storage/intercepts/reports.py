@@ -1,0 +1,268 @@
+"""The interceptor's report, both ways: what came in <-> a validation and its results.
+
+``validations.config`` keeps what no other column holds, in the report's own shape and key order:
+
+- ``report``: the report; what lies elsewhere leaves its place: ``true`` for the ``document_hash``
+  (of the document), ``{}`` for modules, universal checks and analyzers, ``[]`` for cross issues;
+- ``modules``: the modules by name, their ``gates`` as ``{}``; of a failed module ``error`` and
+  ``detail`` as ``true``: they are message and evidence of its one result;
+- ``keys``: the key orders of results, see ``results``.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+
+import attrs
+
+from loki_storage.enums import GateStatus, ResultScope, RiskLevel, ValidationStatus
+from loki_storage.errors import InvalidValue
+from loki_storage.intercepts.checks import optional_text, plain_object, step
+from loki_storage.intercepts.results import (
+    Entries,
+    ResultColumns,
+    entries_of,
+    read_results,
+    risk_of,
+)
+from loki_storage.models import Validation, ValidationResult
+from loki_storage.values import JsonValue
+
+__all__ = ["ReportFacts", "read_report", "rebuilt_report"]
+
+_PARTS = {"universal": ResultScope.UNIVERSAL, "analyzers": ResultScope.ANALYZER}
+_FAILED_MODULE = "module"
+"""The name of the one result that a failed module has."""
+
+
+@attrs.frozen
+class ReportFacts:
+    """What a report came to. ``kept``: its part of the config. ``gates``: by module.
+
+    ``plain``: orjson writes all of the report canonically, unless it does not write what is kept.
+    """
+
+    status: ValidationStatus
+    overall_risk: RiskLevel | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    error_message: str | None = attrs.field(repr=False)
+    results: ResultColumns
+    gates: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
+    kept: dict[str, JsonValue] = attrs.field(repr=False)
+    plain: bool
+
+
+def read_report(report: object, document_hash: str, timezone: tzinfo) -> ReportFacts:
+    """The report as facts, or ``InvalidValue`` with the path of what is wrong."""
+    return _Reading(report, document_hash).facts(timezone)
+
+
+def rebuilt_report(
+    document_hash: str, validation: Validation, results: Iterable[ValidationResult]
+) -> dict[str, JsonValue]:
+    """The report that ``read_report`` read: equal, in the same key order."""
+    config: Any = validation.config
+    found = _found(results, config.get("keys", ()))
+    report: dict[str, Any] = config["report"]
+    if report.get("document_hash") is True:
+        report["document_hash"] = document_hash
+    if "modules" in config:
+        report["modules"] = {
+            name: _module(kept, dict(found[ResultScope.MODULE, name]))
+            for name, kept in config["modules"].items()
+        }
+    for part, scope in _PARTS.items():
+        if report.get(part) is not None:
+            report[part] = dict(found[scope, scope.value])
+    cross = report.get("cross")
+    if cross is not None and cross.get("issues") is not None:
+        cross["issues"] = [entry for _, entry in found[ResultScope.CROSS, ResultScope.CROSS.value]]
+    return report
+
+
+_Named = list[tuple[str, dict[str, JsonValue]]]
+
+
+def _found(
+    results: Iterable[ValidationResult], key_orders: Iterable[Any]
+) -> Mapping[tuple[str, str], _Named]:
+    """The entries by scope and module, with their names."""
+    ordered = sorted(results, key=lambda result: result.id)
+    found: dict[tuple[str, str], _Named] = defaultdict(list)
+    for result, entry in zip(ordered, entries_of(ordered, key_orders), strict=True):
+        module = result.module_id or ""
+        found[result.scope, module].append((result.gate_key[len(module) + 1 :], entry))
+    return found
+
+
+def _module(kept: dict[str, JsonValue], entries: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if kept.get("gates") is not None:
+        return {**kept, "gates": entries}
+    failed: Any = entries[_FAILED_MODULE]
+    return {
+        **kept,
+        "error": failed["message"],
+        **({"detail": failed["detail"]} if "detail" in kept else {}),
+    }
+
+
+class _Reading:
+    """Takes a report apart: its entries, and what is kept of the rest."""
+
+    def __init__(self, report: object, document_hash: str) -> None:
+        self.plain = True
+        self.report = self._object(report, "report")
+        self.entries = Entries()
+        self.gates: dict[str, Mapping[str, Any]] = {}
+        self.kept: dict[str, JsonValue] = {"report": dict(self.report)}
+        self._take(document_hash)
+
+    def facts(self, timezone: tzinfo) -> ReportFacts:
+        failed, message = _failure(self.report, "report")
+        if not failed and self.report.get("modules") is None:
+            raise InvalidValue("report.modules", "is required")
+        results = read_results(self.entries)
+        if results.key_orders:
+            self.kept["keys"] = results.key_orders
+        started, completed = self._times(results.times, timezone)
+        return ReportFacts(
+            status=ValidationStatus.FAILED if failed else ValidationStatus.COMPLETED,
+            overall_risk=self._risk(results, failed=failed),
+            started_at=started,
+            completed_at=completed,
+            error_message=message,
+            results=results,
+            gates=self.gates,
+            kept=self.kept,
+            plain=self.plain and results.plain,
+        )
+
+    def _take(self, document_hash: str) -> None:
+        """Take out what lies elsewhere, in the order of results: module gates, ..., cross issues."""
+        kept: dict[str, Any] = self.kept["report"]  # type: ignore[assignment]
+        if kept.get("document_hash") is not None:
+            kept["document_hash"] = _checked_hash(kept["document_hash"], document_hash)
+        if kept.get("modules") is not None:
+            self.kept["modules"] = dict(self._modules(kept["modules"]))
+            kept["modules"] = {}
+        for part, scope in _PARTS.items():
+            if kept.get(part) is not None:
+                entries = self._object(kept[part], f"report.{part}")
+                self.entries.add(scope, scope.value, entries)
+                kept[part] = {}
+        if kept.get("cross") is not None:
+            kept["cross"] = self._cross(kept["cross"])
+
+    def _modules(self, modules: object) -> Iterator[tuple[str, JsonValue]]:
+        for name, value in self._object(modules, "report.modules").items():
+            path = step("report.modules", name)
+            module = self._object(value, path)
+            if module.get("gates") is None:
+                yield name, self._failed_module(name, module, path)
+            else:
+                gates = self._object(module["gates"], f"{path}.gates")
+                self.gates[name] = gates
+                self.entries.add(ResultScope.MODULE, name, gates)
+                yield name, {**module, "gates": {}}
+
+    def _failed_module(self, name: str, module: dict[str, Any], path: str) -> JsonValue:
+        error = optional_text(module.get("error"), f"{path}.error")
+        if not error:
+            raise InvalidValue(f"{path}.gates", "is required")
+        entry = {"gate": _FAILED_MODULE, "status": "ERROR", "message": error}
+        if "detail" in module:
+            entry["detail"] = module["detail"]
+        self.entries.add(ResultScope.MODULE, name, {_FAILED_MODULE: entry})
+        return {key: key in ("error", "detail") or value for key, value in module.items()}
+
+    def _cross(self, value: object) -> JsonValue:
+        cross = self._object(value, "report.cross")
+        issues = cross.get("issues")
+        if issues is None:
+            return cross
+        if not isinstance(issues, list | tuple):
+            raise InvalidValue("report.cross.issues", "must be an array")
+        self.plain &= type(issues) is list
+        self.entries.add_issues(issues)
+        return {**cross, "issues": []}
+
+    def _object(self, value: object, path: str) -> dict[str, Any]:
+        found = plain_object(value, path)
+        self.plain &= found is value
+        return found
+
+    def _risk(self, results: ResultColumns, *, failed: bool) -> RiskLevel | None:
+        """What the engine says; where it says nothing, the worst of what failed (VLD-3)."""
+        word = optional_text(self.report.get("overall_risk"), "report.overall_risk")
+        said = risk_of(word)
+        if said is not None or failed:
+            return said
+        columns = results.columns
+        pairs = zip(columns["status"], columns["severity"], strict=True)
+        worst = [risk for status, risk in pairs if status is GateStatus.FAIL and risk is not None]
+        return max(worst, key=lambda risk: risk.rank, default=RiskLevel.NONE)
+
+    def _times(
+        self, times: Sequence[str | None], timezone: tzinfo
+    ) -> tuple[datetime | None, datetime | None]:
+        """When it began, and when the last gate spoke; clocks that ran backwards are levelled."""
+        text = optional_text(self.report.get("timestamp"), "report.timestamp")
+        started = None if text is None else _utc(_parsed(text, "report.timestamp"), timezone)
+        ends = self._ends(times)
+        if not ends:
+            return started, None
+        last = _last(ends, timezone)
+        return started, last if started is None else max(started, last)
+
+    def _ends(self, times: Sequence[str | None]) -> list[datetime]:
+        try:
+            return [datetime.fromisoformat(time) for time in times if time is not None]
+        except ValueError:
+            for n, time in enumerate(times):
+                if time is not None:
+                    _parsed(time, f"{self.entries.path(n)}.timestamp")
+            raise
+
+
+def _failure(said: Mapping[str, Any], path: str) -> tuple[bool, str | None]:
+    """Whether the engine says that it failed, and what it says about it."""
+    error = said.get("error")
+    if not isinstance(error, str | bool | None):
+        raise InvalidValue(f"{path}.error", "must be text")
+    if not error:
+        return False, None
+    message = optional_text(said.get("message"), f"{path}.message")
+    if not message and isinstance(error, str):
+        message = error
+    accept = Validation.domains["error_message"].accept
+    return True, accept(f"{path}.message", message)  # type: ignore[return-value]
+
+
+def _checked_hash(said: object, document_hash: str) -> JsonValue:
+    text = optional_text(said, "report.document_hash")
+    if text == document_hash:
+        return True
+    if text is None or text.lower() != document_hash:
+        raise InvalidValue("report.document_hash", "is not the SHA-256 of the document")
+    return text
+
+
+def _parsed(text: str, path: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue(path, "must be a time as ISO 8601 writes it") from None
+
+
+def _utc(moment: datetime, timezone: tzinfo) -> datetime:
+    aware = moment.replace(tzinfo=timezone) if moment.tzinfo is None else moment
+    return Validation.domains["completed_at"].accept("timestamp", aware)  # type: ignore[return-value]
+
+
+def _last(moments: list[datetime], timezone: tzinfo) -> datetime:
+    """The latest. Naive times of UTC are in the order of their digits, others perhaps not."""
+    if timezone is UTC and not any(moment.tzinfo for moment in moments):
+        return max(moments).replace(tzinfo=UTC)
+    return max(_utc(moment, timezone) for moment in moments)

@@ -1,0 +1,384 @@
+"""Gate results, both ways: what a report says of each gate <-> columns of ``ValidationResult``.
+
+An *entry* is the object that the report holds for one gate, universal check, analyzer or cross
+issue. Every key of an entry has one place:
+
+- ``gate``, ``version``, ``legal_source``, ``status``, ``severity``, ``message``, ``suggestion``
+  (and ``id`` of a cross issue, instead of ``gate``) have their columns;
+- what a column cannot give back is in ``metadata_json`` under the same key, as it came: the
+  ``timestamp``, a status or severity that is not the engine's usual word, a ``gate`` of null;
+- every other key is in ``evidence``.
+
+Key orders, for ``validations.config``, are told where the columns cannot tell order and nulls:
+``[[key, ...], [position, ...]]``, positions among the validation's results by id, from 0.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
+from typing import Any
+
+import attrs
+
+from loki_storage.enums import GateStatus, ResultScope, RiskLevel
+from loki_storage.errors import InvalidValue
+from loki_storage.intercepts.checks import are_sound, json_texts, plain_object, step
+from loki_storage.models import ValidationResult
+from loki_storage.values import Domain, JsonText, JsonValue, Text, canonical
+
+__all__ = ["Entries", "ResultColumns", "entries_of", "read_results", "risk_of"]
+
+_WORDS = ("version", "legal_source", "status", "severity", "message", "suggestion")
+_USUAL = {
+    ResultScope.MODULE: ("gate", *_WORDS),
+    ResultScope.UNIVERSAL: _WORDS,
+    ResultScope.ANALYZER: _WORDS,
+    ResultScope.CROSS: ("id", *(word for word in _WORDS if word != "status")),
+}
+"""The order in which the engine says things; evidence and ``timestamp`` follow."""
+_PATHS = {
+    ResultScope.MODULE: "report.modules",
+    ResultScope.UNIVERSAL: "report.universal",
+    ResultScope.ANALYZER: "report.analyzers",
+    ResultScope.CROSS: "report.cross.issues",
+}
+_DOMAINS: Mapping[str, Domain] = {
+    "gate": ValidationResult.domains["gate_id"],
+    "version": ValidationResult.domains["gate_version"],
+    "legal_source": ValidationResult.domains["legal_source"],
+    "status": Text(),
+    "severity": Text(),
+    "message": ValidationResult.domains["message"],
+    "suggestion": ValidationResult.domains["suggestion"],
+    "timestamp": Text(),
+}
+
+# The engine's usual words are rebuilt from the column; any other word is kept as well.
+_STATUSES = {
+    "PASS": GateStatus.PASS,
+    "FAIL": GateStatus.FAIL,
+    "WARNING": GateStatus.WARNING,
+    "N/A": GateStatus.SKIP,
+    "ERROR": GateStatus.ERROR,
+}
+_STATUS_WORDS = {status: word for word, status in _STATUSES.items()}
+_FOLDED_STATUSES = {
+    **{status.value: status for status in GateStatus},
+    "n/a": GateStatus.SKIP,
+    "na": GateStatus.SKIP,
+    "warn": GateStatus.WARNING,
+}
+_SEVERITIES: Mapping[str | None, RiskLevel | None] = {
+    None: None,
+    **{level.value: level for level in RiskLevel},
+}
+
+
+@attrs.define
+class Entries:
+    """The entries of a report in its order, and where each stands, as parallel columns."""
+
+    scopes: list[ResultScope] = attrs.field(factory=list)
+    modules: list[str] = attrs.field(factory=list)
+    names: list[str] = attrs.field(factory=list)
+    entries: list[dict[str, Any]] = attrs.field(factory=list, repr=False)
+    issues: int = 0
+    """How many at the end are cross issues."""
+
+    def add(self, scope: ResultScope, module: str, entries: Mapping[str, Any]) -> None:
+        """The entries of a module or of a part of the engine, by name."""
+        self.scopes += [scope] * len(entries)
+        self.modules += [module] * len(entries)
+        self.names += entries
+        self.entries += entries.values()
+
+    def add_issues(self, issues: Sequence[object]) -> None:
+        """Cross issues, which name themselves; they come last."""
+        scope = ResultScope.CROSS
+        self.issues = len(issues)
+        self.scopes += [scope] * len(issues)
+        self.modules += [scope.value] * len(issues)
+        for n, issue in enumerate(issues):
+            path = f"{_PATHS[scope]}[{n}]"
+            entry = plain_object(issue, path)
+            name: Any = _DOMAINS["gate"].accept(f"{path}.id", entry.get("id"))
+            self.names.append(name)
+            self.entries.append(entry)
+
+    @property
+    def first_issue(self) -> int:
+        return len(self.entries) - self.issues
+
+    def path(self, position: int) -> str:
+        """Where an entry stands in the report, for errors."""
+        scope = self.scopes[position]
+        base = _PATHS[scope]
+        if scope is ResultScope.CROSS:
+            return f"{base}[{position - self.first_issue}]"
+        if scope is ResultScope.MODULE:
+            base = f"{step(base, self.modules[position])}.gates"
+        return step(base, self.names[position])
+
+
+@attrs.frozen
+class ResultColumns:
+    """What entries came to: checked columns by field of ``ValidationResult``.
+
+    ``times``: the gates' times, as they came. ``plain``: orjson writes all of it canonically.
+    """
+
+    columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
+    key_orders: list[JsonValue]
+    times: Sequence[str]
+    plain: bool
+
+
+def read_results(given: Entries) -> ResultColumns:
+    """The entries as columns, or ``InvalidValue`` with the path of what is wrong."""
+    return _Reading(given).columns()
+
+
+def risk_of(word: str | None) -> RiskLevel | None:
+    """The level that a word of the engine means, whatever its case; None for an unknown one."""
+    return None if word is None else _SEVERITIES.get(word.casefold())
+
+
+def entries_of(
+    results: Iterable[ValidationResult], key_orders: Iterable[Any]
+) -> list[dict[str, JsonValue]]:
+    """The entries that these results, in the order of their ids, were read from."""
+    orders = {n: keys for keys, positions in key_orders for n in positions}
+    return [_entry(result, orders.get(n)) for n, result in enumerate(results)]
+
+
+@attrs.frozen(eq=False)
+class _Shape:
+    """What the keys of an entry alone tell. ``usual``: rebuilt in this order without being told."""
+
+    known: tuple[str, ...]
+    extras: tuple[str, ...]
+    usual: bool
+    plain: bool
+
+
+class _Reading:
+    """Reads entries: each step looks at whole columns, at single values only where it must."""
+
+    def __init__(self, given: Entries) -> None:
+        self.given = given
+        self.plain = _make_objects(given)
+        self.shapes = _shapes(given)
+        self.odd = [n for n, shape in enumerate(self.shapes) if not shape.plain]
+        self.said = {key: list(map(dict.get, given.entries, repeat(key))) for key in _DOMAINS}
+        self.said["gate"][given.first_issue :] = repeat(None, given.issues)
+        self.kept: dict[int, dict[str, JsonValue]] = {}
+        """By position, what the columns cannot give back, but for the time."""
+
+    def columns(self) -> ResultColumns:
+        nulls = self._check()
+        said, given = self.said, self.given
+        columns: dict[str, Sequence[Any]] = {
+            "scope": given.scopes,
+            "module_id": given.modules,
+            "gate_id": [
+                name if gate is None else gate
+                for gate, name in zip(said["gate"], given.names, strict=True)
+            ],
+            "gate_key": [
+                f"{module}.{name}" for module, name in zip(given.modules, given.names, strict=True)
+            ],
+            "status": self._statuses(),
+            "severity": self._severities(),
+            "message": said["message"],
+            "suggestion": said["suggestion"],
+            "legal_source": said["legal_source"],
+            "evidence": self._evidence(),
+            "metadata_json": self._metadata(),
+            "gate_version": said["version"],
+        }
+        self._check_lengths(columns)
+        return ResultColumns(
+            {field: tuple(column) for field, column in columns.items()},
+            self._key_orders(nulls),
+            [time for time in said["timestamp"] if time is not None],
+            self.plain,
+        )
+
+    def _check(self) -> set[int]:
+        """Hold all texts to the value domain; the positions where a known key is null."""
+        given = self.given
+        values = [*self._known_values(), *given.names, *set(given.modules)]
+        if are_sound(values):
+            return set()
+        if not are_sound([value for value in values if value is not None]):
+            self.plain = False
+            self._accept_each()
+        nulls = {
+            n
+            for n, (entry, shape) in enumerate(zip(given.entries, self.shapes, strict=True))
+            if any(entry[key] is None for key in shape.known)
+        }
+        self.kept |= {n: {"gate": None} for n in nulls if "gate" in self.shapes[n].known and given.entries[n]["gate"] is None}
+        return nulls
+
+    def _known_values(self) -> Iterable[object]:
+        """The values of all keys that have a place of their own."""
+        plain = [e for e, shape in zip(self.given.entries, self.shapes, strict=True) if shape.plain]
+        yield from chain.from_iterable(map(dict.values, plain))
+        for n in self.odd:
+            entry = self.given.entries[n]
+            yield from (entry[key] for key in self.shapes[n].known)
+
+    def _accept_each(self) -> None:
+        """Ask the domains value by value: one of them knows what is wrong, and says it."""
+        given = self.given
+        for n, name in enumerate(given.names):
+            _accept(_DOMAINS["gate"], name, given.path(n))
+        for key, column in self.said.items():
+            column[:] = [
+                value if value is None else _accept(_DOMAINS[key], value, f"{given.path(n)}.{key}")
+                for n, value in enumerate(column)
+            ]
+
+    def _check_lengths(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        for field in ("module_id", "gate_id", "gate_key", "gate_version"):
+            domain: Any = ValidationResult.domains[field]
+            column = columns[field]
+            if max(map(len, filter(None, column)), default=0) > domain.limit:
+                for n, value in enumerate(column):
+                    domain.accept(f"{self.given.path(n)}.{field}", value)
+
+    def _statuses(self) -> list[GateStatus]:
+        first = self.given.first_issue
+        words = self.said["status"][:first]
+        try:
+            found = list(map(_STATUSES.__getitem__, words))
+        except KeyError:
+            found = [self._status(n, word) for n, word in enumerate(words)]
+        for n in range(first, len(self.given.entries)):
+            if "status" in self.given.entries[n]:
+                self._keep(n, "status", self.said["status"][n])
+        return found + [GateStatus.FAIL] * self.given.issues
+
+    def _status(self, position: int, word: str | None) -> GateStatus:
+        if word is None:
+            raise InvalidValue(f"{self.given.path(position)}.status", "is required")
+        usual = _STATUSES.get(word)
+        if usual is not None:
+            return usual
+        self._keep(position, "status", word)
+        return _FOLDED_STATUSES.get(word.casefold(), GateStatus.ERROR)
+
+    def _severities(self) -> list[RiskLevel | None]:
+        words = self.said["severity"]
+        try:
+            return list(map(_SEVERITIES.__getitem__, words))
+        except KeyError:
+            for n, word in enumerate(words):
+                if word not in _SEVERITIES:
+                    self._keep(n, "severity", word)
+            return list(map(risk_of, words))
+
+    def _keep(self, position: int, key: str, value: JsonValue) -> None:
+        self.kept.setdefault(position, {})[key] = value
+
+    def _evidence(self) -> list[JsonText | None]:
+        entries, shapes = self.given.entries, self.shapes
+        positions = [n for n in self.odd if shapes[n].extras]
+        values = [{key: entries[n][key] for key in shapes[n].extras} for n in positions]
+        texts, plain = json_texts(values, map(self.given.path, positions))
+        self.plain &= plain
+        found: list[JsonText | None] = [None] * len(entries)
+        for n, text in zip(positions, texts, strict=True):
+            found[n] = text
+        return found
+
+    def _metadata(self) -> list[JsonText | None]:
+        times = self.said["timestamp"]
+        found = [None if time is None else JsonText(f'{{"timestamp":"{time}"}}') for time in times]
+        again = self.kept if _need_no_escapes(times) else range(len(times))
+        for n in again:
+            kept = dict(self.kept.get(n, {}))
+            if times[n] is not None:
+                kept["timestamp"] = times[n]
+            if kept:
+                found[n] = canonical(kept, self.given.path(n))
+        return found
+
+    def _key_orders(self, nulls: set[int]) -> list[JsonValue]:
+        orders: dict[tuple[str, ...], list[JsonValue]] = {}
+        for n in sorted(nulls.union(self.odd)):
+            if n in nulls or not self.shapes[n].usual:
+                orders.setdefault(tuple(self.given.entries[n]), []).append(n)
+        return [[list(keys), positions] for keys, positions in orders.items()]
+
+
+def _make_objects(given: Entries) -> bool:
+    """Hold all entries to be objects; whether they were plain ones already."""
+    if set(map(type, given.entries)) <= {dict}:
+        return True
+    given.entries[:] = [plain_object(e, given.path(n)) for n, e in enumerate(given.entries)]
+    return False
+
+
+def _accept(domain: Domain, value: object, path: str) -> object:
+    return domain.accept(path, value)
+
+
+def _shapes(given: Entries) -> list[_Shape]:
+    keys = list(map(tuple, given.entries))
+    first = given.scopes.count(ResultScope.MODULE)
+    shapes: list[_Shape] = []
+    for scope, part in ((ResultScope.MODULE, keys[:first]),):
+        table = {each: _shape_of(scope, each) for each in set(part)}
+        shapes += map(table.__getitem__, part)
+    for scope, each in zip(given.scopes[first:], keys[first:], strict=True):
+        shapes.append(_shape_of(scope, each))
+    return shapes
+
+
+def _shape_of(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
+    """The shape of these keys; short ones are remembered, as there are few of them."""
+    short = len(keys) <= 32 and all(type(key) is str and len(key) <= 64 for key in keys)
+    return _remembered(scope, keys) if short else _shape(scope, keys)
+
+
+def _shape(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
+    name = "id" if scope is ResultScope.CROSS else "gate"
+    known = tuple(key for key in keys if key in (name, *_WORDS, "timestamp"))
+    extras = tuple(key for key in keys if key not in known)
+    rebuilt = [key for key in _USUAL[scope] if key in known or key == name]
+    rebuilt += [*extras, *(key for key in known if key == "timestamp")]
+    usual = rebuilt == list(keys)
+    return _Shape(known, extras, usual, usual and not extras)
+
+
+_remembered = lru_cache(maxsize=512)(_shape)
+
+
+def _need_no_escapes(texts: Sequence[str | None]) -> bool:
+    """Whether JSON writes all of them as they are."""
+    text = "".join(filter(None, texts))
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+
+
+def _entry(result: ValidationResult, order: Sequence[str] | None) -> dict[str, JsonValue]:
+    name = "id" if result.scope is ResultScope.CROSS else "gate"
+    evidence: dict[str, JsonValue] = result.evidence or {}
+    said: dict[str, JsonValue] = {
+        name: result.gate_id,
+        "version": result.gate_version,
+        "legal_source": result.legal_source,
+        "status": _STATUS_WORDS[result.status],
+        "severity": None if result.severity is None else result.severity.value,
+        "message": result.message,
+        "suggestion": result.suggestion,
+        "timestamp": None,
+    }
+    said |= result.metadata_json or {}
+    said |= evidence
+    if order is None:
+        order = [key for key in _USUAL[result.scope] if said[key] is not None]  # type: ignore[index]
+        order += evidence
+        order += ["timestamp"] if said["timestamp"] is not None else []
+    return {key: said[key] for key in order}
