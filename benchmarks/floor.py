@@ -62,9 +62,25 @@ def write(connection: sqlite3.Connection, batches: Iterable[Written]) -> None:
         connection.execute("BEGIN IMMEDIATE")
         for table, rows in batch.rows.items():
             if rows:
-                marks = ",".join("?" * len(rows[0]))
-                connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)
+                connection.executemany(_insert(connection, table), rows)
         connection.execute("COMMIT")
+
+
+def columns_of(connection: sqlite3.Connection, table: str) -> list[str]:
+    """The columns that are written; generated ones are not among them."""
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def _insert(connection: sqlite3.Connection, table: str) -> str:
+    key = id(connection), table
+    if key not in _INSERTS:
+        names = columns_of(connection, table)
+        marks = ",".join("?" * len(names))
+        _INSERTS[key] = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"
+    return _INSERTS[key]
+
+
+_INSERTS: dict[tuple[int, str], str] = {}
 
 
 def read_batches(path: Path, ids: Sequence[dict[str, list[int]]]) -> list[Written]:
@@ -84,10 +100,9 @@ def read_batches(path: Path, ids: Sequence[dict[str, list[int]]]) -> list[Writte
 
 
 def _by_id(connection: sqlite3.Connection, table: str, ids: Sequence[int]) -> list[tuple[Any, ...]]:
-    rows = []
-    for id in ids:
-        rows += connection.execute(f"SELECT * FROM {table} WHERE id = ?", (id,)).fetchall()
-    return rows
+    names = ", ".join(columns_of(connection, table))
+    sql = f"SELECT {names} FROM {table} WHERE id = ?"
+    return [row for id in ids for row in connection.execute(sql, (id,))]
 
 
 def _new_findings(

@@ -28,7 +28,7 @@ class Settings:
 def load_settings(
     url: str | None = None, environ: Mapping[str, str] | None = None, **options: Any
 ) -> Settings:
-    """Settings from arguments, else ``LOKI_STORAGE_URL`` and ``LOKI_STORAGE_<OPTION>``, else defaults."""
+    """Settings from arguments, else ``LOKI_STORAGE_URL`` and ``LOKI_STORAGE_*``, else defaults."""
     environ = os.environ if environ is None else environ
     url = url or environ.get(f"{PREFIX}URL") or DEFAULT_URL
     named = {

@@ -5,16 +5,17 @@ session's view of each. ``merged`` answers a query over both, streaming the comm
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from heapq import merge
 from typing import Any
 
 import attrs
 
 from loki_storage.batch import Delete, Insert, Operation, Require, Update, holds
-from loki_storage.errors import InvalidValue, StaleWrite, StorageError
-from loki_storage.matching import matcher, position, window
+from loki_storage.errors import InvalidValue, StaleWrite
+from loki_storage.matching import Members, matcher, position, window
 from loki_storage.models import Kind, Record
-from loki_storage.query import And, Condition, In, InQuery, Not, Or, Query
+from loki_storage.query import MAXIMUM_WINDOW, And, Condition, In, InQuery, Not, Or, Query
 from loki_storage.rules.change import Change, Edit, Removal, Step
 
 __all__ = ["Pending", "kinds_of", "merged"]
@@ -29,6 +30,7 @@ class Pending:
         self._operations: dict[Key, Operation] = {}
         self._edited: dict[Key, Record] = {}
         self._kinds: set[Kind] = set()
+        self._undo: list[tuple[Key, Operation | None, Record | None]] = []
 
     def __bool__(self) -> bool:
         return bool(self._operations)
@@ -51,30 +53,48 @@ class Pending:
 
     def add(self, change: Change) -> None:
         """Buffer all steps of a change, or none: ``StaleWrite`` where one does not fit the view."""
-        operations, edited = dict(self._operations), dict(self._edited)
-        try:
+        with self.as_one():
             for step in change.steps:
                 self._fold(step)
-        except StorageError:
-            self._operations, self._edited = operations, edited
-            raise
 
     def insert(self, record: Record) -> None:
         """Buffer a new record."""
         self._fold(Insert(record))
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """Keep all that is buffered inside, or nothing of it where it raises."""
+        mark = len(self._undo)
+        try:
+            yield
+        except BaseException:
+            while len(self._undo) > mark:
+                self._put_back(*self._undo.pop())
+            raise
+
+    def _put_back(self, key: Key, operation: Operation | None, edited: Record | None) -> None:
+        self._operations.pop(key, None)
+        self._edited.pop(key, None)
+        if operation is not None:
+            self._operations[key] = operation
+        if edited is not None:
+            self._edited[key] = edited
 
     def _view(self, key: Key) -> Record | None:
         operation = self._operations[key]
         return operation.record if isinstance(operation, Insert) else self._edited.get(key)
 
     def _fold(self, step: Step) -> None:
+        key = _key(step)
+        self._undo.append((key, self._operations.get(key), self._edited.get(key)))
         if type(step) is Insert:  # the common case by far: one intercept brings 190 of them
-            record = step.record
-            self._put((type(record), record.id), step)
-        elif isinstance(step, Edit | Removal):
-            self._change((type(step.before), step.before.id), step)
+            self._put(key, step)
         elif isinstance(step, Require):
-            self._require((step.kind, step.id), step)
+            self._require(key, step)
+        elif isinstance(step, Edit) and not step.changes:
+            self._require(key, Require(*key, step.guard))
+        elif isinstance(step, Edit | Removal):
+            self._change(key, step)
 
     def _put(self, key: Key, insert: Insert) -> None:
         if key in self._operations:
@@ -126,6 +146,16 @@ class Pending:
             raise StaleWrite(key[0].table, key[1])
 
 
+def _key(step: Step) -> Key:
+    if type(step) is Insert:
+        record = step.record
+    elif isinstance(step, Edit | Removal):
+        record = step.before
+    else:
+        return step.kind, step.id
+    return type(record), record.id
+
+
 def _guard(earlier: Operation | None, guard: Mapping[str, object]) -> Mapping[str, object]:
     """The first guard of a row, and what later ones ask of fields that were not changed since."""
     if earlier is None or isinstance(earlier, Insert):
@@ -155,14 +185,11 @@ Select = Callable[[Query], Iterator[Any]]
 
 def merged(query: Query, pending: Pending, committed: Select, view: Select) -> Iterator[Any]:
     """The answer over committed and pending rows; ``view`` reads as the session does."""
-    where = _resolved(query.where, pending, view)
-    query = query.evolve(where=where)
+    query = query.evolve(where=_resolved(query.where, pending, view))
     written = pending.views(query.kind)
-    matches = matcher(query, _no_members)
-    mine = sorted(
-        (record for record in written.values() if record is not None and matches(record)),
-        key=position(query),
-    )
+    there = [record for record in written.values() if record is not None]
+    matches = matcher(query, _members_among(there, view))
+    mine = sorted(filter(matches, there), key=position(query))
     theirs = (record for record in committed(_enough(query, written)) if record.id not in written)
     return window(query, merge(theirs, mine, key=position(query)))
 
@@ -171,7 +198,8 @@ def _enough(query: Query, written: Mapping[int, object]) -> Query:
     """The query for as many committed rows as the answer can need."""
     if query.limit is None:
         return query.evolve(offset=0)
-    return query.evolve(offset=0, limit=query.offset + query.limit + len(written))
+    enough = query.offset + query.limit + len(written)
+    return query.evolve(offset=0, limit=min(enough, MAXIMUM_WINDOW))
 
 
 def _resolved(condition: Condition, pending: Pending, view: Select) -> Condition:
@@ -181,11 +209,20 @@ def _resolved(condition: Condition, pending: Pending, view: Select) -> Condition
             return type(condition)(_resolved(part, pending, view) for part in parts)
         case Not(inner):
             return Not(_resolved(inner, pending, view))
-        case InQuery(field, query, its_field):
+        case InQuery(field, query, its_field) if pending.touches(kinds_of(query)):
             found = {record.stored(its_field) for record in view(query)}
             return In(field, tuple(value for value in found if value is not None))
     return condition
 
 
-def _no_members(condition: InQuery) -> set[tuple[str, object]]:
-    raise AssertionError("resolved before")
+def _members_among(records: list[Record], view: Select) -> Members:
+    """Resolves what was left of ``InQuery``, as far as these records ask."""
+
+    def members(condition: InQuery) -> set[tuple[str, object]]:
+        asked = {record.stored(condition.field) for record in records} - {None}
+        if not asked:
+            return set()
+        found = view(condition.query.narrow(In(condition.its_field, asked)))
+        return {(record.tenant_id, record.stored(condition.its_field)) for record in found}
+
+    return members

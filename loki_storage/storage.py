@@ -95,7 +95,7 @@ class Storage:
         read_only: bool = False,
         audit_reads: bool = False,
     ) -> Session:
-        """A unit of work for one tenant. ``timeout``: seconds that a commit may try to get through."""
+        """A unit of work for one tenant. ``timeout``: seconds that a call may take (TXN-4)."""
         if read_only and audit_reads:
             raise InvalidValue("audit_reads", "needs a session that may write")
         context = Context(
@@ -131,7 +131,7 @@ class Storage:
         raise AssertionError("pauses never end")
 
     def stream(self, query: Query, *, tenant: str | None = None) -> Iterator[Any]:
-        """The query's records with constant memory, at one moment, taken at the first ``next()``."""
+        """The query's records with constant memory, at one moment: that of the first ``next()``."""
         if tenant is not None and tenant != query.tenant:
             raise InvalidValue("tenant", "is not the query's tenant")
         return self.backend.select(query)
@@ -179,8 +179,8 @@ def open_storage(
 
     ``create``: lay out an empty store; by default where the backend says so (SQLite, memory).
     ``clock``: gives aware datetimes, for tests. Other arguments are options of the backend; unknown
-    ones are ``InvalidField``. Raises ``PluginError`` where no backend fits the URL, ``SchemaOutdated``
-    where the store has another schema revision (MIG-1).
+    ones are ``InvalidField``. Raises ``PluginError`` where no backend fits the URL, and
+    ``SchemaOutdated`` where the store has another schema revision (MIG-1).
     """
     chosen = settings or load_settings(url, **options)
     manager = plugin_manager()

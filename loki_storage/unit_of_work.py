@@ -9,7 +9,9 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,7 +19,7 @@ from typing import Any, Self, TypeVar
 import attrs
 import pluggy
 
-from loki_storage.batch import Batch
+from loki_storage.batch import Batch, Insert
 from loki_storage.deadline import within
 from loki_storage.enums import ActorType
 from loki_storage.errors import (
@@ -33,7 +35,7 @@ from loki_storage.errors import (
 from loki_storage.models import AuditEntry, Kind, Record
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
-from loki_storage.query import In, Query
+from loki_storage.query import Query
 from loki_storage.rules.change import Actor, Change, audit_entry, read_noted
 
 __all__ = [
@@ -53,6 +55,7 @@ Clock = Callable[[], datetime]
 Lost = Callable[[Conflict, Batch], Batch | StorageError | None]
 """Explains a race lost at commit: the rule's own error, another batch to apply, or None."""
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 SYSTEM = Actor("system", ActorType.SYSTEM)
 LARGEST_LEASE = 10_000
@@ -163,38 +166,43 @@ class UnitOfWork(Reader):
     # Reading: the backend's own methods where nothing pending can matter, else the overlay.
 
     def select(self, query: Query) -> Iterator[Any]:
-        if not self._pending.touches(kinds_of(query)):
-            return self._backend.select(query)
-        return merged(query, self._pending, self._backend.select, self.select)
+        if not self._touched(query):
+            return self._bounded(self._backend.select(query))
+        return merged(query, self._pending, self._committed, self.select)
 
     def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
-        if self._pending.touches([kind]):
-            return super().get_many(kind, ids, tenant)
+        wanted = [id for id in ids if kind.domains["id"].operand("id", id) is not None]
+        if self._touched(Query(kind, tenant)):
+            return super().get_many(kind, wanted, tenant)
         with within(self.context.timeout):
-            return self._backend.get_many(kind, ids, tenant)
+            return self._backend.get_many(kind, wanted, tenant)
 
     def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
-        if any(self._pending.touches(kinds_of(query)) for query in queries):
+        touched = [self._touched(query) for query in queries]
+        if any(touched):
             return super().select_many(queries)
         with within(self.context.timeout):
             return self._backend.select_many(queries)
 
     def count(self, query: Query) -> int:
-        return self._reader(query).count(query)
+        with within(self.context.timeout):
+            return self._reader(query).count(query)
 
     def exists(self, query: Query) -> bool:
-        return self._reader(query).exists(query)
+        with within(self.context.timeout):
+            return self._reader(query).exists(query)
 
     def aggregate(
         self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
     ) -> list[Group]:
-        return self._reader(query).aggregate(query, by, measures)
+        with within(self.context.timeout):
+            return self._reader(query).aggregate(query, by, measures)
 
     def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        return self._reader(query).rows(query, fields)
+        return self._bounded(self._reader(query).rows(query, fields))
 
     def search(self, query: Query) -> Iterator[Any]:
-        return self._reader(query).search(query)
+        return self._bounded(self._reader(query).search(query))
 
     def get(self, kind: type[R], id: int) -> R | None:
         """The tenant's record of this id, deleted or not."""
@@ -202,7 +210,7 @@ class UnitOfWork(Reader):
 
     def both_views(self, query: Query) -> list[Any]:
         """What matches in the session's view or in the store without it."""
-        found = {record.id: record for record in self._backend.select(query)}
+        found = {record.id: record for record in self._committed(query)}
         return list((found | {record.id: record for record in self.select(query)}).values())
 
     def query(self, kind: Kind, *args: Any, **parts: Any) -> Query:
@@ -210,7 +218,23 @@ class UnitOfWork(Reader):
         return Query(kind, self.tenant, *args, **parts)
 
     def _reader(self, query: Query) -> Reader:
-        return _Overlaid(self) if self._pending.touches(kinds_of(query)) else self._backend
+        return _Overlaid(self) if self._touched(query) else self._backend
+
+    def _touched(self, query: Query) -> bool:
+        """Whether pending writes matter to a query; it must be of the session's tenant (TEN-2)."""
+        if query.tenant != self.tenant:
+            raise InvalidValue("tenant", "is not the session's")
+        return self._pending.touches(kinds_of(query))
+
+    def _committed(self, query: Query) -> Iterator[Any]:
+        return self._bounded(self._backend.select(query))
+
+    def _bounded(self, found: Iterator[T]) -> Iterator[T]:
+        """What a backend streams; to begin may take as long as the session allows (TXN-4)."""
+        with within(self.context.timeout):
+            first = list(islice(found, 1))
+        yield from first
+        yield from found
 
     def note_read(self, query: Query, ids: Iterable[int]) -> None:
         """Audit a read before its records are handed out, in a commit of its own (AUD-4)."""
@@ -224,7 +248,7 @@ class UnitOfWork(Reader):
     # Writing
 
     def new_ids(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
-        """Fresh ids, and those of the audit entries to come (one if not told), in one round trip."""
+        """Fresh ids, and those of audit entries to come (one if not told), in one round trip."""
         self._check_writable()
         audits = counts.get(AuditEntry, 1) - len(self._audit_ids)
         wanted = {**counts, AuditEntry: max(0, audits)}
@@ -233,10 +257,21 @@ class UnitOfWork(Reader):
         self._audit_ids.extend(ids.pop(AuditEntry, ()))
         return ids
 
-    def add(self, change: Change, lost: Lost | None = None) -> None:
-        """Buffer a change and its audit entry; a change of nothing leaves no trace.
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """What is added inside stays, or nothing of it where the block raises (TXN-3)."""
+        lost = len(self._lost)
+        try:
+            with self._pending.as_one():
+                yield
+        except BaseException:
+            del self._lost[lost:]
+            raise
 
-        ``lost`` explains a conflict at commit in the rule's own words (TXN-7).
+    def add(self, change: Change, *lost: Lost) -> None:
+        """Buffer a change and its audit entry, or nothing where it does not fit the view.
+
+        ``lost`` explain a conflict at commit in the rule's own words (TXN-7).
         """
         self._check_writable()
         if not self._audit_ids:
@@ -251,15 +286,15 @@ class UnitOfWork(Reader):
         self._pending.add(change)
         self._pending.insert(entry)
         self._audit_ids.pop(0)
-        if lost is not None:
-            self._lost.append(lost)
+        self._lost.extend(lost)
 
     def commit(self) -> None:
         """Write all that is pending as one batch; whatever happens, nothing is pending afterwards.
 
         Raises the rule's own error for a race that was lost (``StaleVersion``,
-        ``DuplicateDocument``), else ``StaleWrite``, ``Duplicate`` or ``BrokenReference``;
-        ``OutcomeUnknown`` where the store did not answer within the session's timeout (TXN-5).
+        ``DuplicateDocument``), else ``StaleWrite``, ``Duplicate`` or ``BrokenReference``, all
+        retryable (TXN-7); ``OutcomeUnknown`` where the store did not answer within the session's
+        timeout (TXN-5).
         """
         operations, lost = self._pending.operations(), self._lost
         self.rollback()
@@ -269,7 +304,8 @@ class UnitOfWork(Reader):
         self._hooks.loki_before_commit(batch=batch, context=self.context)
         batch = self._apply_explained(batch, lost)
         self.receipt = _receipt(batch)
-        self._announce(batch)
+        if self.receipt is not None:
+            self._announce(batch)
 
     def rollback(self) -> None:
         """Forget all that is pending."""
@@ -306,6 +342,8 @@ class UnitOfWork(Reader):
             try:
                 self._apply(batch, deadline)
             except Conflict as error:
+                # The rule had checked it when it was called: run again, it finds its own words.
+                error.retryable = True
                 explained = _first_answer(lost, error, batch)
                 if explained is None:
                     raise
@@ -319,14 +357,16 @@ class UnitOfWork(Reader):
 
     def _apply(self, batch: Batch, deadline: float) -> None:
         """Apply until there is an answer; then the receipt tells whether it happened (TXN-5)."""
+        receipt = _receipt(batch)
+        if receipt is None:  # others have done all of it
+            return
         try:
             with within(deadline - time.monotonic()):
                 self._backend.apply(batch)
         except ConnectionLost:
-            self._apply_again(batch, deadline)
+            self._apply_again(batch, receipt, deadline)
 
-    def _apply_again(self, batch: Batch, deadline: float) -> None:
-        receipt = _receipt(batch)
+    def _apply_again(self, batch: Batch, receipt: int, deadline: float) -> None:
         for pause in pauses():
             if time.monotonic() + pause > deadline:
                 raise OutcomeUnknown(receipt)
@@ -336,7 +376,7 @@ class UnitOfWork(Reader):
                     self._apply_once(batch, receipt)
             except Conflict:
                 raise
-            except Unavailable:
+            except StorageError:  # whatever it is, it does not tell how the first attempt ended
                 continue
             return
 
@@ -369,11 +409,16 @@ def _first_answer(
     lost: Sequence[Lost], error: Conflict, batch: Batch
 ) -> Batch | StorageError | None:
     answers = (explain(error, batch) for explain in lost)
-    return next((answer for answer in answers if answer is not None), None)
+    try:
+        return next((answer for answer in answers if answer is not None), None)
+    except Unavailable:  # a connection lost here is not one that was lost during the commit
+        return None
 
 
-def _receipt(batch: Batch) -> int:
-    return next(operation.id for operation in batch.operations if operation.kind is AuditEntry)
+def _receipt(batch: Batch) -> int | None:
+    """The id of the first audit entry that the batch stores; None: it changes nothing."""
+    written = (operation.record for operation in batch.operations if type(operation) is Insert)
+    return next((record.id for record in written if type(record) is AuditEntry), None)
 
 
 def pauses() -> Iterator[float]:

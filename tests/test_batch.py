@@ -151,9 +151,12 @@ class Rows:
 
     def find(self, kind: Kind, fields: Mapping[str, object]) -> Iterable[Record]:
         for (its_kind, _), record in self.world.items():
-            mine = its_kind is kind and record.tenant_id == self.tenant
-            if mine and all(record.stored(field) == value for field, value in fields.items()):
+            if its_kind is kind and record.tenant_id == self.tenant and fits(record, fields):
                 yield record
+
+
+def fits(record: Record, guard: Mapping[str, object]) -> bool:
+    return all(record.stored(field) == value for field, value in guard.items())
 
 
 def judged(world: World, batch: Batch) -> tuple[type[Conflict] | None, World]:
@@ -166,12 +169,8 @@ def judged(world: World, batch: Batch) -> tuple[type[Conflict] | None, World]:
             taken |= key in world
             after[key] = operation.record
             continue
-        record = world.get(key)
-        if (
-            record is None
-            or record.tenant_id != batch.tenant
-            or not all(record.stored(f) == value for f, value in operation.guard.items())
-        ):
+        record = Rows(world, batch.tenant).get(*key)
+        if record is None or not fits(record, operation.guard):
             stale = True
         elif isinstance(operation, Update):
             after[key] = record.evolve(**operation.changes)
@@ -226,7 +225,7 @@ def operation_on(world: World, tenant: str, random: Random) -> Operation:
     row = world.get((kind, id), sample(kind)) if random.random() < 0.95 else sample(kind)
     guard = {f: row.stored(f) for f in random.choices(list(kind.domains), k=random.randint(0, 2))}
     if random.random() < 0.5:
-        return random.choice([Delete, Delete, Require])(kind, id, guard)
+        return Delete(kind, id, guard) if random.random() < 0.6 else Require(kind, id, guard)
     return Update(kind, id, changes_of(kind, random), guard)
 
 
@@ -235,7 +234,7 @@ def changes_of(kind: Kind, random: Random) -> dict[str, object]:
     keyed = {field for unique in kind.unique for field in (*unique.fields, *unique.where)}
     fields = sorted(keyed | {reference.field for reference in kind.references}) or ["revision"]
     return {
-        field: random.choice([*pool(kind.domains[field])[:3]])
+        field: random.choice(pool(kind.domains[field])[:3])
         for field in random.choices(fields, k=random.randint(0, 2))
     }
 

@@ -1,4 +1,4 @@
-"""``SqlBackend``: the protocol on a relational database. A plugin adds its dialect and connections."""
+"""``SqlBackend``: the protocol on a relational database. A plugin adds dialect and connections."""
 
 import os
 import weakref
@@ -26,6 +26,7 @@ from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
+from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Language, Snapshot, SqlReader
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.tables import schema_for
@@ -44,7 +45,7 @@ class SqlBackend(SqlReader, Backend):
         self._writer = Writer(dialect, self.schema)
         self._reserve_text = lru_cache(len(self.schema.tables))(self._compiled_reserve)
         self._closed = False
-        self._options, self._engine = options, self._create_engine(**options)
+        self._use(options)
         _OPEN.add(self)
 
     # What a plugin adds.
@@ -103,6 +104,7 @@ class SqlBackend(SqlReader, Backend):
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._shelf.clear()
             self._engine.dispose()
 
     def prepare(self, *, create: bool) -> None:
@@ -114,7 +116,7 @@ class SqlBackend(SqlReader, Backend):
             self._prepare_empty(relations - {_STAMP}, create)
         elif found != EXPECTED_REVISION:
             raise SchemaOutdated(found, EXPECTED_REVISION)
-        elif not relations >= self._expected_relations():
+        elif not relations >= self.schema.names:
             raise StorageDamaged(
                 "the store is stamped as up to date, but tables are missing; "
                 "`alembic stamp base && alembic upgrade head` lays out an empty store"
@@ -134,8 +136,8 @@ class SqlBackend(SqlReader, Backend):
         pool: Any = self._engine.pool
         return {
             "pool_size": pool.size(),
-            "checked_in": pool.checkedin(),
-            "checked_out": pool.checkedout(),
+            "checked_in": pool.checkedin() + len(self._shelf),
+            "checked_out": max(0, pool.checkedout() - len(self._shelf)),
             "overflow": max(0, pool.overflow()),
         }
 
@@ -147,9 +149,10 @@ class SqlBackend(SqlReader, Backend):
                 raise InvalidField(name, "is not an option of the engine", self._options)
         changed = {**self._options, **options}
         if changed != self._options:
-            before, self._engine = self._engine, self._create_engine(**changed)
-            self._options = changed
-            before.dispose()
+            engine, shelf = self._engine, self._shelf
+            self._use(changed)
+            shelf.clear()
+            engine.dispose()
         return self._engine
 
     @contextmanager
@@ -165,6 +168,18 @@ class SqlBackend(SqlReader, Backend):
 
     # Inside.
 
+    def _use(self, options: Mapping[str, Any]) -> None:
+        self._options, self._engine = options, self._create_engine(**options)
+        self._shelf = self._new_shelf(self._engine)
+
+    def _new_shelf(self, engine: sa.Engine) -> Shelf:
+        pool: Any = engine.pool
+        size, overflow = self._options["pool_size"], self._options["max_overflow"]
+        # One is always left to who uses the engine itself.
+        room = size if overflow < 0 else min(size, size + overflow - 1)
+        seconds = self._options["pool_recycle"]
+        return Shelf(pool, lambda: self._connection(pool), room, seconds)
+
     def _prepare_empty(self, others: set[str], create: bool) -> None:
         if others:
             raise StorageDamaged(
@@ -174,9 +189,6 @@ class SqlBackend(SqlReader, Backend):
         if not create:
             raise SchemaOutdated(None, EXPECTED_REVISION)
         self.migrate()
-
-    def _expected_relations(self) -> set[str]:
-        return set(self.schema.metadata.tables) | self.schema.views
 
     def _settle(self, batch: Batch, groups: Plan) -> None:
         """Say what the database has rejected; if that has gone away, apply once more.
@@ -212,23 +224,13 @@ class SqlBackend(SqlReader, Backend):
         except self._dialect.driver_errors:
             connection.discard()  # what it was doing is undone with it
 
-    @contextmanager
-    def _connected(self) -> Iterator[Connection]:
-        """A connection, and the edge where the driver's errors become ours."""
-        connection = self._acquire()
-        try:
-            yield connection
-        except self._dialect.driver_errors as error:
-            if self._dialect.is_conflict(error):
-                raise Rejected from error
-            raise self._dialect.translate(error) from error
-        finally:
-            self._release(connection)
+    def _translated(self, error: Exception) -> Exception:
+        return Rejected() if self._dialect.is_conflict(error) else super()._translated(error)
 
     def _acquire(self) -> Connection:
         self._check_open()
         try:
-            return self._connection(self._engine.pool)
+            return self._shelf.take()
         except sa.exc.TimeoutError as error:
             raise PoolExhausted(
                 "all connections are in use; close sessions and streams, or raise pool_size"
@@ -237,10 +239,12 @@ class SqlBackend(SqlReader, Backend):
             raise self._dialect.translate(error) from error
 
     def _release(self, connection: Connection) -> None:
-        if self._closed or connection.pool is not self._engine.pool:
+        if connection.pool is not self._shelf.pool or not connection.is_valid:
             connection.discard()
         else:
-            connection.release()
+            self._shelf.put(connection)
+        if self._closed:
+            self._shelf.clear()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -266,8 +270,9 @@ class SqlBackend(SqlReader, Backend):
 
     def _leave_parent(self) -> None:
         """In a forked child: the parent's connections are never used and never closed here."""
-        _INHERITED.append(self._engine.pool)
+        _INHERITED.append((self._engine.pool, self._shelf))
         self._engine.dispose(close=False)
+        self._shelf = self._new_shelf(self._engine)
 
 
 _STAMP = "alembic_version"
@@ -296,7 +301,7 @@ class _Lookup:
 
 
 _OPEN: weakref.WeakSet[SqlBackend] = weakref.WeakSet()
-_INHERITED: list[Pool] = []
+_INHERITED: list[object] = []
 
 
 def _after_fork() -> None:

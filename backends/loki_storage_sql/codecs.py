@@ -32,7 +32,9 @@ def record_decoder(kind: Kind, dialect: Dialect) -> Callable[[Row], Any]:
 def row_decoder(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> Callable[[Row], Any]:
     """A function from a row of these fields to the tuple of what records hold in them."""
     made = _Source()
-    values = [_decoded(made, f, kind.domains[f], dialect, f"row[{n}]") for n, f in enumerate(fields)]
+    values = [
+        _decoded(made, f, kind.domains[f], dialect, f"row[{n}]") for n, f in enumerate(fields)
+    ]
     made.text = f"def decode(row):\n    return ({''.join(f'{value}, ' for value in values)})"
     return made.build("decode")
 

@@ -1,6 +1,7 @@
 """A pooled driver connection as this package uses it: text in, rows out, the text logged."""
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,11 +13,12 @@ __all__ = ["Connection"]
 class Connection:
     """Checked out of its pool until ``release``. For one thread at a time."""
 
-    __slots__ = ("_log", "_pooled", "driver", "pool")
+    __slots__ = ("_log", "_pooled", "driver", "pool", "since")
 
     def __init__(self, pooled: PoolProxiedConnection, pool: Pool, log: Any) -> None:
         self._pooled, self.pool, self._log = pooled, pool, log
         self.driver: Any = pooled.dbapi_connection
+        self.since = time.monotonic()
 
     def execute(self, text: str, parameters: Sequence[Any] = ()) -> Any:
         """The driver's cursor after this statement. Parameters are never logged."""
@@ -39,12 +41,16 @@ class Connection:
         if self._log.isEnabledFor(logging.INFO):
             self._log.info(text)
 
+    @property
+    def is_valid(self) -> bool:
+        """Whether it is still open, as far as we know."""
+        return self._pooled.is_valid
+
     def release(self) -> None:
         """Give it back to the pool."""
-        if self._pooled.is_valid:
-            self._pooled.close()
+        self._pooled.close()
 
     def discard(self) -> None:
-        """Close it for good."""
+        """Close it for good; nothing the second time."""
         if self._pooled.is_valid:
             self._pooled.invalidate()

@@ -103,7 +103,7 @@ class Dialect(ABC):
     # Statements.
 
     @abstractmethod
-    def insert(self, table: sa.Table) -> Any:
+    def insert(self, table: sa.TableClause) -> Any:
         """This database's INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
 
     # Errors.

@@ -5,7 +5,7 @@ is 63 bits of a BLAKE2b of its content, keyed with the store's own key, so a fin
 with insert-or-ignore, without a read. A finding goes with the last result that points at it.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
@@ -44,11 +44,7 @@ class ResultWriter(RowWriter):
     """Writes ``ValidationResult`` records to ``gate_findings`` and ``gate_results``."""
 
     def __init__(self, dialect: Dialect, schema: Schema) -> None:
-        view, results, findings = (
-            schema.tables[ValidationResult],
-            schema.gate_results,
-            schema.gate_findings,
-        )
+        view, results = schema.tables[ValidationResult], schema.gate_results
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _Texts(self, schema)
         self._known: dict[Content, Finding] = {}
@@ -98,7 +94,7 @@ class ResultWriter(RowWriter):
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
         """Store those of them that are new; the id of each."""
         known = self._known
-        findings = [known.get(content) or self._remember(connection, content) for content in contents]
+        findings = [known.get(said) or self._remember(connection, said) for said in contents]
         rows = {finding[0]: finding for finding in findings}
         # In id order: concurrent writers then wait for each other instead of deadlocking.
         connection.executemany(self._texts.insert_findings, [rows[id] for id in sorted(rows)])
@@ -146,7 +142,9 @@ class _Texts:
 
     def __init__(self, writer: ResultWriter, schema: Schema) -> None:
         results, findings, dialect = schema.gate_results, schema.gate_findings, writer.dialect
-        same = (findings.c.tenant_id == results.c.tenant_id) & (findings.c.id == results.c.finding_id)
+        same = sa.and_(
+            findings.c.tenant_id == results.c.tenant_id, findings.c.id == results.c.finding_id
+        )
         content = [findings.c[field] for field in ("id", "tenant_id", *FINDING_FIELDS)]
         insert = insert_of(findings, ("id", "tenant_id", *FINDING_FIELDS), dialect)
         self.insert_findings, _ = text_of(insert.on_conflict_do_nothing(), dialect)
@@ -164,7 +162,7 @@ class _Texts:
             ),
             dialect,
         )
-        name = sa.literal_column("'finding_key'")
+        name: sa.ColumnClause[str] = sa.literal_column("'finding_key'")
         key = sa.select(schema.store_settings.c.value).where(schema.store_settings.c.name == name)
         self.select_key, _ = text_of(key, dialect)
 

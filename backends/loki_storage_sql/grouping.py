@@ -7,10 +7,10 @@ import attrs
 import sqlalchemy as sa
 
 from loki_storage.protocol import Count, Day, Group, Max, Measure, Min, Sum
-from loki_storage.values import Integer, Word
+from loki_storage.values import Integer
 from loki_storage_sql.codecs import field_decoder
 from loki_storage_sql.dialect import Column
-from loki_storage_sql.ordering import is_ranked, place, towards
+from loki_storage_sql.ordering import place, ranks_of, towards
 from loki_storage_sql.scope import Scope
 
 __all__ = ["Aggregation", "aggregation"]
@@ -92,10 +92,9 @@ def _sum(scope: Scope, field: str) -> _Part:
 
 def _extreme(scope: Scope, field: str) -> Callable[[Any], Any]:
     domain = scope.domain(field)
-    if isinstance(domain, Word) and is_ranked(domain):
-        words = {rank: domain.member(word) for word, rank in domain.ranks.items()}
-        return words.get
-    return field_decoder(domain, scope.dialect)
+    decode = field_decoder(domain, scope.dialect)
+    words = {rank: decode(word) for word, rank in ranks_of(domain).items()}
+    return words.get if words else decode
 
 
 def _as_it_is(value: Any) -> Any:

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 
@@ -134,10 +133,10 @@ def _server_engine(url: Url) -> sa.Engine:
 
 
 def _file_engine(path: Path, begin: str) -> sa.Engine:
-    """Nothing begins by itself: the driver would end the transaction before each CREATE TABLE."""
+    """The driver begins nothing by itself: it would wait for the first INSERT."""
 
     def connect() -> sqlite3.Connection:
-        address = f"file:{quote(str(path))}?mode=rw"
+        address = f"{path.resolve().as_uri()}?mode=rw"
         return sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
 
     engine = sa.create_engine(

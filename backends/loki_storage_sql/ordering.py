@@ -1,13 +1,15 @@
-"""The total order and the cursor in SQL (QRY-1): NULLs last both ways, severity by rank, id last."""
+"""Total order and cursor in SQL (QRY-1): NULLs last both ways, severity by rank, id last."""
+
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 
-from loki_storage.values import Word
+from loki_storage.values import Domain, Word
 from loki_storage_sql.dialect import Clause, Column
 from loki_storage_sql.scope import Scope
 from loki_storage_sql.shapes import Key
 
-__all__ = ["after", "is_ranked", "order", "place", "towards"]
+__all__ = ["after", "order", "place", "ranks_of", "towards"]
 
 
 def order(scope: Scope, keys: tuple[Key, ...]) -> list[sa.UnaryExpression[object]]:
@@ -17,22 +19,28 @@ def order(scope: Scope, keys: tuple[Key, ...]) -> list[sa.UnaryExpression[object
 
 def place(scope: Scope, field: str) -> Column:
     """What the order compares: the column, or the rank of its word."""
-    column, domain = scope.column(field), scope.domain(field)
-    if not is_ranked(domain):
+    column, ranks = scope.column(field), ranks_of(scope.domain(field))
+    if not ranks:
         return column
     # Literal text: words and ranks are the vocabulary's own, and parameters would defeat indexes.
-    ranks = {sa.literal_column(f"'{w}'"): sa.literal_column(str(r)) for w, r in domain.ranks.items()}
-    return sa.case(ranks, value=column)
+    return sa.case(
+        *((column == _literal(f"'{word}'"), _literal(str(rank))) for word, rank in ranks.items())
+    )
 
 
-def is_ranked(domain: object) -> bool:
-    return isinstance(domain, Word) and domain.ranked
+def ranks_of(domain: Domain) -> Mapping[str, int]:
+    """The ranks of a ranked vocabulary's words; of others nothing."""
+    return domain.ranks if isinstance(domain, Word) and domain.ranked else {}
+
+
+def _literal(text: str) -> Column:
+    return sa.literal_column(text)
 
 
 def towards(
     scope: Scope, field: str, place: Column, descending: bool
 ) -> sa.UnaryExpression[object]:
-    """One key of ORDER BY. Where NULLs come last by nature nothing is said: an index serves that."""
+    """One key of ORDER BY; where NULLs come last by nature nothing is said, for the indexes."""
     ordered = place.desc() if descending else place.asc()
     if scope.dialect.nulls_first is descending or not scope.domain(field).nullable:
         return ordered
@@ -55,9 +63,9 @@ def after(scope: Scope, keys: tuple[Key, ...]) -> Clause:
 def _row_after(scope: Scope, keys: tuple[Key, ...]) -> Clause:
     places = [place(scope, key.field) for key in keys]
     bounds = [_bound(scope, key) for key in keys]
-    left, right = sa.tuple_(*places), sa.tuple_(*bounds)
     if len(keys) == 1:
-        left, right = places[0], bounds[0]
+        return _beyond(scope, keys[0])
+    left, right = sa.tuple_(*places), sa.tuple_(*bounds)
     return left < right if keys[0].descending else left > right
 
 

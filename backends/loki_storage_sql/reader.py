@@ -5,17 +5,16 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache, lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from loki_storage.errors import Unavailable
 from loki_storage.matching import matcher
-from loki_storage.models import Kind, domain_of
+from loki_storage.models import Kind, Record, domain_of
 from loki_storage.protocol import Count, Day, Group, Measure, Reader, check_aggregate
-from loki_storage.query import InQuery, Query
+from loki_storage.query import Compare, InQuery, Query
 from loki_storage_sql.codecs import record_decoder, row_decoder
 from loki_storage_sql.compiler import Compiler, Statement
 from loki_storage_sql.connections import Connection
@@ -25,7 +24,7 @@ from loki_storage_sql.tables import Schema
 
 __all__ = ["Language", "Snapshot", "SqlReader"]
 
-CACHED_DECODERS = 256
+R = TypeVar("R", bound=Record)
 
 
 class Language:
@@ -34,8 +33,8 @@ class Language:
     def __init__(self, dialect: Dialect, schema: Schema) -> None:
         self.dialect = dialect
         self.compiler = Compiler(dialect, schema.tables)
-        self.record_decoder = cache(self._record_decoder)
-        self.row_decoder = lru_cache(CACHED_DECODERS)(self._row_decoder)
+        self._by_id: dict[Kind, Statement] = {}
+        self._decoders: dict[Kind, Callable[[Any], Any]] = {}
 
     def select(
         self, query: Query, fields: tuple[str, ...] | None = None
@@ -45,16 +44,47 @@ class Language:
         matching, window = shaper.matching(query), shaper.window(query)
         return self.compiler.select(matching, window, fields), shaper.values
 
+    def by_id(self, kind: Kind, tenant: str, id: int) -> tuple[Statement, list[Any]]:
+        """What ``select`` gives for a tenant's row of this id, without the query."""
+        values = [
+            kind.domains["tenant_id"].accept("tenant", tenant),
+            kind.domains["id"].operand("id", id),
+        ]
+        statement = self._by_id.get(kind)
+        if statement is None:
+            query = Query(kind, tenant, Compare("id", "eq", id))
+            statement = self._by_id[kind] = self.select(query)[0]
+        return statement, values
+
     def matching(self, query: Query) -> tuple[Matching, list[Any]]:
         """Which rows match, whatever limit, offset and cursor say, and the values for its slots."""
         shaper = Shaper(self.dialect)
         return shaper.matching(query), shaper.values
 
-    def _record_decoder(self, kind: Kind) -> Callable[[Any], Any]:
-        return record_decoder(kind, self.dialect)
+    def decoder(self, kind: Kind) -> Callable[[Any], Any]:
+        """What turns a row of all fields into a record."""
+        decode = self._decoders.get(kind)
+        if decode is None:
+            decode = self._decoders[kind] = record_decoder(kind, self.dialect)
+        return decode
 
-    def _row_decoder(self, kind: Kind, fields: tuple[str, ...]) -> Callable[[Any], Any]:
-        return row_decoder(kind, self.dialect, fields)
+
+class Connected:
+    """A connection while it is needed, and the edge where the driver's errors become ours."""
+
+    __slots__ = ("_connection", "_reader")
+
+    def __init__(self, reader: "SqlReader") -> None:
+        self._reader = reader
+
+    def __enter__(self) -> Connection:
+        self._connection = self._reader._acquire()
+        return self._connection
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._reader._release(self._connection)
+        if isinstance(error, self._reader._language.dialect.driver_errors):
+            raise self._reader._translated(error) from error
 
 
 class SqlReader(Reader):
@@ -70,6 +100,12 @@ class SqlReader(Reader):
     def _release(self, connection: Connection) -> None:
         """The connection is not needed any more."""
 
+    def _connected(self) -> "Connected":
+        return Connected(self)
+
+    def _translated(self, error: Exception) -> Exception:
+        return self._language.dialect.translate(error)
+
     @abstractmethod
     def _check_open(self) -> None:
         """``Unavailable`` once this reader is closed."""
@@ -82,8 +118,27 @@ class SqlReader(Reader):
         self._check_open()
         statement, values = self._language.select(query)
         if statement.exact:
-            return self._stream(statement, values, self._language.record_decoder(query.kind))
+            return self._stream(statement, values, self._language.decoder(query.kind))
         return self._judged(query, statement, values)
+
+    def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
+        wanted = tuple(dict.fromkeys(ids))
+        if len(wanted) != 1 or tenant is None:
+            return super().get_many(kind, wanted, tenant)
+        # By far the most frequent read: its shape is known, so no query is made.
+        statement, values = self._language.by_id(kind, tenant, wanted[0])
+        decode = self._language.decoder(kind)
+        records = map(decode, self._fetch(statement, values))
+        return {record.id: record for record in records}
+
+    def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
+        selected = [self._language.select(query) for query in queries]
+        if not all(statement.exact for statement, _ in selected):
+            return super().select_many(queries)
+        with self._connected() as connection:
+            found = [_execute(connection, *select).fetchall() for select in selected]
+        decoders = [self._language.decoder(query.kind) for query in queries]
+        return [list(map(decode, rows)) for decode, rows in zip(decoders, found, strict=True)]
 
     def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         self._check_open()
@@ -92,9 +147,8 @@ class SqlReader(Reader):
         statement, values = self._language.select(query, tuple(fields))
         if not statement.exact:
             return super().rows(query, fields)
-        return self._stream(
-            statement, values, self._language.row_decoder(query.kind, tuple(fields))
-        )
+        decode = row_decoder(query.kind, self._language.dialect, fields)
+        return self._stream(statement, values, decode)
 
     def count(self, query: Query) -> int:
         matching, values = self._language.matching(query)
@@ -122,38 +176,25 @@ class SqlReader(Reader):
         return [compiled.aggregation.group(row) for row in rows]
 
     def _fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
-        connection = self._acquire()
-        try:
-            cursor = connection.execute(statement.text, statement.parameters(values))
-            found: list[Any] = cursor.fetchall()
+        with self._connected() as connection:
+            found: list[Any] = _execute(connection, statement, values).fetchall()
             return found
-        except self._language.dialect.driver_errors as error:
-            raise self._language.dialect.translate(error) from error
-        finally:
-            self._release(connection)
 
     def _stream(
         self, statement: Statement, values: Sequence[Any], decode: Callable[[Any], Any]
     ) -> Iterator[Any]:
         """Row by row, so that memory is that of one row. The first ``next()`` takes the moment."""
-        connection = self._acquire()
-        try:
-            cursor = connection.execute(statement.text, statement.parameters(values))
+        with self._connected() as connection:
+            cursor = _execute(connection, statement, values)
             try:
                 yield from map(decode, cursor)
             finally:
                 cursor.close()
-        except self._language.dialect.driver_errors as error:
-            raise self._language.dialect.translate(error) from error
-        finally:
-            self._release(connection)
 
-    def _judged(
-        self, query: Query, statement: Statement, values: Sequence[Any]
-    ) -> Iterator[Any]:
+    def _judged(self, query: Query, statement: Statement, values: Sequence[Any]) -> Iterator[Any]:
         with self._view(query.tenant) as view:
             matches = matcher(query, view._members)
-            rows = view._stream(statement, values, self._language.record_decoder(query.kind))
+            rows = view._stream(statement, values, self._language.decoder(query.kind))
             stop = None if query.limit is None else query.offset + query.limit
             yield from islice(filter(matches, rows), query.offset, stop)
 
@@ -161,6 +202,10 @@ class SqlReader(Reader):
         found = self.select(condition.query)
         pairs = ((record.tenant_id, record.stored(condition.its_field)) for record in found)
         return {(tenant, value) for tenant, value in pairs if value is not None}
+
+
+def _execute(connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
+    return connection.execute(statement.text, statement.parameters(values))
 
 
 class Snapshot(SqlReader):

@@ -69,6 +69,7 @@ class Window(NamedTuple):
     """The slots of limit and offset, which go together: some databases know no other way."""
 
 
+_BY_ID = Window((Key("id", False, None),), False, None)
 _COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
 
@@ -84,6 +85,8 @@ class Shaper:
         return Matching(query.kind, tenant, self._node(query.kind, query.where, wanted=True))
 
     def window(self, query: Query) -> Window:
+        if not query.order and query.after is None and query.limit is None and not query.offset:
+            return _BY_ID
         keys = self._keys(query)
         if query.limit is None and not query.offset:
             return Window(keys, query.after is not None, None)
@@ -137,7 +140,7 @@ class Shaper:
             return "flag", field, (condition.value is True) is (op == "eq")
         if isinstance(domain, Word) and domain.ranked and condition.op not in ("eq", "ne"):
             return self._among(field, domain, _words(domain, condition), wanted, not wanted)
-        or_null = domain.nullable and (op == "ne" or not wanted and op != "eq")
+        or_null = domain.nullable and (op == "ne" or (not wanted and op != "eq"))
         return "compare", field, op, or_null, self._slot(self._encoded(domain, condition.value))
 
     def _in(self, kind: Kind, condition: In, wanted: bool) -> Node:

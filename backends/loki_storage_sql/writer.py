@@ -72,7 +72,7 @@ def _group(operation: Update | Delete | Require) -> _Group:
 
 
 def _releases(update: Update) -> bool:
-    """Whether the row leaves a unique key for certain: one field is NULL, or it leaves ``where``."""
+    """Whether the row leaves a unique key for certain: a NULL in it, or outside its ``where``."""
     return any(_leaves(unique, update) for unique in update.kind.unique)
 
 

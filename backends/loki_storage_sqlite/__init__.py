@@ -25,10 +25,10 @@ def open_sqlite(
 ) -> Backend:
     """The backend of a SQLite file; the file is not touched yet.
 
-    ``pool_timeout``: seconds to wait for a connection; ``busy_timeout``: seconds to wait for another
-    writer; ``pool_recycle``: seconds after which a connection is replaced. ``synchronous="NORMAL"``
-    is faster and may lose the last commits when the power fails, so it is not the default. ``echo``
-    logs statements, never their parameters. Raises ``InvalidValue`` for a URL that names no file.
+    ``pool_timeout``: seconds to wait for a connection; ``busy_timeout``: seconds to wait for other
+    writers; ``pool_recycle``: seconds after which a connection is replaced. ``synchronous``:
+    "NORMAL" is faster, and may lose the last commits when the power fails. ``echo`` logs
+    statements, never their parameters. Raises ``InvalidValue`` for a URL that names no file.
     """
     # Plugins are imported to be listed, too: SQLAlchemy is loaded only where it is used.
     from loki_storage_sqlite.backend import SqliteBackend

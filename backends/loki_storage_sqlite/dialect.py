@@ -1,4 +1,4 @@
-"""SQLite's values and expressions. ``matching.py`` is at hand as SQL functions, so SQL says it all."""
+"""SQLite's values and expressions. What SQL cannot say, ``matching.py`` says as a SQL function."""
 
 import json
 import sqlite3
@@ -95,7 +95,7 @@ class SqliteDialect(Dialect):
         low = sa.func.sum(column.op("&")(sa.literal_column("4294967295")))
         return [high, low], lambda high, low: ((high or 0) << 32) + (low or 0)
 
-    def insert(self, table: sa.Table) -> sqlite.Insert:
+    def insert(self, table: sa.TableClause) -> sqlite.Insert:
         return sqlite.insert(table)
 
     def is_conflict(self, error: Exception) -> bool:

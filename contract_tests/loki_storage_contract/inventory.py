@@ -91,6 +91,62 @@ _TABLE = (
         "`close` is idempotent; any call afterwards raises `Unavailable`.",
     ),
     Law(
+        "VAL-1",
+        SDK,
+        "Records and queries are validated at construction. A value is accepted or refused "
+        "identically on every backend (a naive schema differs on 33 of 69 hostile values "
+        "between SQLite and PostgreSQL).",
+    ),
+    Law(
+        "VAL-2",
+        BACKEND,
+        "Text: all of Unicode except U+0000 and lone surrogates; kept exactly (no trimming, "
+        "no normalisation, CRLF kept).",
+    ),
+    Law(
+        "VAL-3",
+        SDK,
+        "The specification's `String(n)` limits count code points and hold everywhere. "
+        "`content`: up to 64 MiB, configurable; empty content is a document like any other.",
+    ),
+    Law(
+        "VAL-4",
+        BACKEND,
+        "Datetimes are aware; any zone in, UTC out, microseconds kept, years 1-9999. Naive "
+        "is refused.",
+    ),
+    Law(
+        "VAL-5",
+        SDK,
+        "`client_id`, tenant and actor ids are not empty. Integers within 64 bits signed; "
+        "floats finite; `confidence`, `confidence_score` within 0.0-1.0; counts >= 0; "
+        "`retention_days` 1..36,500; `color` is `#rrggbb`.",
+    ),
+    Law(
+        "VAL-6",
+        BACKEND,
+        "JSON (a record holds its canonical text, checked once at construction, and hands "
+        "out a fresh parsed value, so nothing changes behind its back; backends store that "
+        "text): string keys, keys and strings as VAL-2, finite numbers, integers up to "
+        "4,300 digits, depth <= 64, <= 1 MiB by default. Comes back equal and in the same "
+        "key order; `1` is not `1.0`; `None`, `{}` and `[]` differ.",
+    ),
+    Law(
+        "VAL-7",
+        BACKEND,
+        "Closed enums accept a member or its value and come back as a member. Open "
+        "vocabularies (`document_type`, `correction_type`, `action`, `entity_type`, "
+        "`scope`) accept 1 to the column's length characters (`document_type` 50), no "
+        "control characters, no leading or trailing space; known values come back as "
+        "members. Nothing that was accepted on write can make a later read raise.",
+    ),
+    Law(
+        "VAL-8",
+        SDK,
+        "The error is typed (`InvalidValue` with `.field` and `.reason`), and its message "
+        "never contains the value.",
+    ),
+    Law(
         "DOC-1",
         SDK,
         "`content_hash` is the SHA-256 hex of the content's UTF-8 bytes, `content_length` "
@@ -460,6 +516,13 @@ _TABLE = (
         "A tag belongs to the document: every version shows it; it outlasts versions, "
         "delete and restore. Deleting a tag takes its links away in the same batch; purging "
         "a document takes its links and leaves the tag.",
+    ),
+    Law(
+        "BAK-1",
+        BACKEND,
+        "`load(dump(store))` into an empty store of any backend gives an equal one: every "
+        "row, id, time, deleted state and audit entry; ids given out later are greater than "
+        "all in it.",
     ),
     Law(
         "TEN-1",

@@ -49,6 +49,7 @@ class ReportFacts:
     completed_at: datetime | None
     error_message: str | None = attrs.field(repr=False)
     results: ResultColumns
+    modules: Sequence[str]
     gates: Mapping[str, Mapping[str, Any]] = attrs.field(repr=False)
     kept: dict[str, JsonValue] = attrs.field(repr=False)
     plain: bool
@@ -134,6 +135,7 @@ class _Reading:
             completed_at=completed,
             error_message=message,
             results=results,
+            modules=list(self.report.get("modules") or ()),
             gates=self.gates,
             kept=self.kept,
             plain=self.plain and results.plain,
@@ -218,7 +220,7 @@ class _Reading:
 
     def _ends(self, times: Sequence[str | None]) -> list[datetime]:
         try:
-            return [datetime.fromisoformat(time) for time in times if time is not None]
+            return list(map(datetime.fromisoformat, (t for t in times if t is not None)))
         except ValueError:
             for n, time in enumerate(times):
                 if time is not None:
@@ -263,6 +265,9 @@ def _utc(moment: datetime, timezone: tzinfo) -> datetime:
 
 def _last(moments: list[datetime], timezone: tzinfo) -> datetime:
     """The latest. Naive times of UTC are in the order of their digits, others perhaps not."""
-    if timezone is UTC and not any(moment.tzinfo for moment in moments):
-        return max(moments).replace(tzinfo=UTC)
+    if timezone is UTC:
+        try:
+            return _utc(max(moments), timezone)
+        except TypeError:  # some are naive, some aware
+            pass
     return max(_utc(moment, timezone) for moment in moments)

@@ -15,7 +15,7 @@ Key orders, for ``validations.config``, are told where the columns cannot tell o
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain, repeat
+from itertools import chain, compress, repeat
 from typing import Any
 
 import attrs
@@ -42,14 +42,15 @@ _PATHS = {
     ResultScope.ANALYZER: "report.analyzers",
     ResultScope.CROSS: "report.cross.issues",
 }
+_FIELDS = ValidationResult.domains
 _DOMAINS: Mapping[str, Domain] = {
-    "gate": ValidationResult.domains["gate_id"],
-    "version": ValidationResult.domains["gate_version"],
-    "legal_source": ValidationResult.domains["legal_source"],
+    "gate": _FIELDS["gate_id"],
+    "version": _FIELDS["gate_version"],
+    "legal_source": _FIELDS["legal_source"],
     "status": Text(),
     "severity": Text(),
-    "message": ValidationResult.domains["message"],
-    "suggestion": ValidationResult.domains["suggestion"],
+    "message": _FIELDS["message"],
+    "suggestion": _FIELDS["suggestion"],
     "timestamp": Text(),
 }
 
@@ -76,33 +77,43 @@ _SEVERITIES: Mapping[str | None, RiskLevel | None] = {
 
 @attrs.define
 class Entries:
-    """The entries of a report in its order, and where each stands, as parallel columns."""
+    """The entries of a report in its order, and where each stands, as parallel columns.
+
+    Modules come first, cross issues last. ``parts``: each module, or part of the engine, once.
+    """
 
     scopes: list[ResultScope] = attrs.field(factory=list)
     modules: list[str] = attrs.field(factory=list)
     names: list[str] = attrs.field(factory=list)
+    keys: list[str] = attrs.field(factory=list)
     entries: list[dict[str, Any]] = attrs.field(factory=list, repr=False)
+    parts: list[str] = attrs.field(factory=list)
+    gates: int = 0
     issues: int = 0
-    """How many at the end are cross issues."""
 
-    def add(self, scope: ResultScope, module: str, entries: Mapping[str, Any]) -> None:
-        """The entries of a module or of a part of the engine, by name."""
-        self.scopes += [scope] * len(entries)
-        self.modules += [module] * len(entries)
-        self.names += entries
-        self.entries += entries.values()
+    def add(self, scope: ResultScope, part: str, named: Mapping[str, Any]) -> None:
+        """The entries of a module or of another part of the engine, by name."""
+        self.parts.append(part)
+        self.scopes += [scope] * len(named)
+        self.modules += [part] * len(named)
+        self.names += named
+        self.keys += [f"{part}.{name}" for name in named]
+        self.entries += named.values()
+        if scope is ResultScope.MODULE:
+            self.gates += len(named)
 
     def add_issues(self, issues: Sequence[object]) -> None:
-        """Cross issues, which name themselves; they come last."""
+        """Cross issues, which name themselves."""
         scope = ResultScope.CROSS
         self.issues = len(issues)
-        self.scopes += [scope] * len(issues)
-        self.modules += [scope.value] * len(issues)
         for n, issue in enumerate(issues):
             path = f"{_PATHS[scope]}[{n}]"
             entry = plain_object(issue, path)
             name: Any = _DOMAINS["gate"].accept(f"{path}.id", entry.get("id"))
+            self.scopes.append(scope)
+            self.modules.append(scope.value)
             self.names.append(name)
+            self.keys.append(f"{scope.value}.{name}")
             self.entries.append(entry)
 
     @property
@@ -129,7 +140,7 @@ class ResultColumns:
 
     columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
     key_orders: list[JsonValue]
-    times: Sequence[str]
+    times: Sequence[str | None]
     plain: bool
 
 
@@ -158,7 +169,14 @@ class _Shape:
     known: tuple[str, ...]
     extras: tuple[str, ...]
     usual: bool
-    plain: bool
+
+
+_ALIKE = _Shape(
+    ("gate", "version", "legal_source", "status", "severity", "message", "timestamp"),
+    extras=(),
+    usual=True,
+)
+"""What nine gates of ten look like."""
 
 
 class _Reading:
@@ -167,8 +185,7 @@ class _Reading:
     def __init__(self, given: Entries) -> None:
         self.given = given
         self.plain = _make_objects(given)
-        self.shapes = _shapes(given)
-        self.odd = [n for n, shape in enumerate(self.shapes) if not shape.plain]
+        self.alike, self.odd = _by_shape(given)
         self.said = {key: list(map(dict.get, given.entries, repeat(key))) for key in _DOMAINS}
         self.said["gate"][given.first_issue :] = repeat(None, given.issues)
         self.kept: dict[int, dict[str, JsonValue]] = {}
@@ -177,16 +194,12 @@ class _Reading:
     def columns(self) -> ResultColumns:
         nulls = self._check()
         said, given = self.said, self.given
+        gates = zip(said["gate"], given.names, strict=True)
         columns: dict[str, Sequence[Any]] = {
             "scope": given.scopes,
             "module_id": given.modules,
-            "gate_id": [
-                name if gate is None else gate
-                for gate, name in zip(said["gate"], given.names, strict=True)
-            ],
-            "gate_key": [
-                f"{module}.{name}" for module, name in zip(given.modules, given.names, strict=True)
-            ],
+            "gate_id": [name if gate is None else gate for gate, name in gates],
+            "gate_key": given.keys,
             "status": self._statuses(),
             "severity": self._severities(),
             "message": said["message"],
@@ -200,64 +213,69 @@ class _Reading:
         return ResultColumns(
             {field: tuple(column) for field, column in columns.items()},
             self._key_orders(nulls),
-            [time for time in said["timestamp"] if time is not None],
+            said["timestamp"],
             self.plain,
         )
 
     def _check(self) -> set[int]:
         """Hold all texts to the value domain; the positions where a known key is null."""
         given = self.given
-        values = [*self._known_values(), *given.names, *set(given.modules)]
-        if are_sound(values):
+        texts = [*self._known_values(), *given.names, *given.parts]
+        if are_sound(texts):
             return set()
-        if not are_sound([value for value in values if value is not None]):
+        if not are_sound([text for text in texts if text is not None]):
             self.plain = False
             self._accept_each()
-        nulls = {
-            n
-            for n, (entry, shape) in enumerate(zip(given.entries, self.shapes, strict=True))
-            if any(entry[key] is None for key in shape.known)
-        }
-        self.kept |= {n: {"gate": None} for n in nulls if "gate" in self.shapes[n].known and given.entries[n]["gate"] is None}
-        return nulls
+        return self._nulls()
 
     def _known_values(self) -> Iterable[object]:
         """The values of all keys that have a place of their own."""
-        plain = [e for e, shape in zip(self.given.entries, self.shapes, strict=True) if shape.plain]
-        yield from chain.from_iterable(map(dict.values, plain))
-        for n in self.odd:
-            entry = self.given.entries[n]
-            yield from (entry[key] for key in self.shapes[n].known)
+        entries = self.given.entries
+        odd = ([entries[n][key] for key in shape.known] for n, shape in self.odd.items())
+        return chain(chain.from_iterable(map(dict.values, self.alike)), *odd)
 
     def _accept_each(self) -> None:
         """Ask the domains value by value: one of them knows what is wrong, and says it."""
         given = self.given
         for n, name in enumerate(given.names):
-            _accept(_DOMAINS["gate"], name, given.path(n))
+            _DOMAINS["gate"].accept(given.path(n), name)
         for key, column in self.said.items():
-            column[:] = [
-                value if value is None else _accept(_DOMAINS[key], value, f"{given.path(n)}.{key}")
-                for n, value in enumerate(column)
-            ]
+            for n, value in enumerate(column):
+                if value is not None:
+                    column[n] = _DOMAINS[key].accept(f"{given.path(n)}.{key}", value)
 
-    def _check_lengths(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        for field in ("module_id", "gate_id", "gate_key", "gate_version"):
-            domain: Any = ValidationResult.domains[field]
-            column = columns[field]
-            if max(map(len, filter(None, column)), default=0) > domain.limit:
-                for n, value in enumerate(column):
-                    domain.accept(f"{self.given.path(n)}.{field}", value)
+    def _nulls(self) -> set[int]:
+        """The positions where a known key is null. A null ``gate`` is kept: its column is not."""
+        nulls = set()
+        for n, entry in enumerate(self.given.entries):
+            shape = self.odd.get(n, _ALIKE)
+            if any(entry[key] is None for key in shape.known):
+                nulls.add(n)
+                if "gate" in shape.known and entry["gate"] is None:
+                    self._keep(n, "gate", None)
+        return nulls
+
+    def _check_lengths(self, columns: Mapping[str, Sequence[str | None]]) -> None:
+        # A short key has a short module; the same limits hold for every report.
+        for field, short in (("gate_key", 100), ("gate_id", 100), ("gate_version", 20)):
+            if max(map(len, filter(None, columns[field])), default=0) > short:
+                self._accept_lengths(columns)
+
+    def _accept_lengths(self, columns: Mapping[str, Sequence[str | None]]) -> None:
+        for field in ("gate_key", "gate_id", "module_id", "gate_version"):
+            for n, value in enumerate(columns[field]):
+                _FIELDS[field].accept(f"{self.given.path(n)}.{field}", value)
 
     def _statuses(self) -> list[GateStatus]:
-        first = self.given.first_issue
-        words = self.said["status"][:first]
+        first, entries = self.given.first_issue, self.given.entries
+        words = self.said["status"]
         try:
-            found = list(map(_STATUSES.__getitem__, words))
+            found = list(map(_STATUSES.__getitem__, words[:first]))
         except KeyError:
-            found = [self._status(n, word) for n, word in enumerate(words)]
-        for n in range(first, len(self.given.entries)):
-            if "status" in self.given.entries[n]:
-                self._keep(n, "status", self.said["status"][n])
+            found = [self._status(n, word) for n, word in enumerate(words[:first])]
+        for n in range(first, len(entries)):
+            if "status" in entries[n]:
+                self._keep(n, "status", words[n])
         return found + [GateStatus.FAIL] * self.given.issues
 
     def _status(self, position: int, word: str | None) -> GateStatus:
@@ -283,9 +301,11 @@ class _Reading:
         self.kept.setdefault(position, {})[key] = value
 
     def _evidence(self) -> list[JsonText | None]:
-        entries, shapes = self.given.entries, self.shapes
-        positions = [n for n in self.odd if shapes[n].extras]
-        values = [{key: entries[n][key] for key in shapes[n].extras} for n in positions]
+        entries, positions, values = self.given.entries, [], []
+        for n, shape in self.odd.items():
+            if shape.extras:
+                positions.append(n)
+                values.append({key: entries[n][key] for key in shape.extras})
         texts, plain = json_texts(values, map(self.given.path, positions))
         self.plain &= plain
         found: list[JsonText | None] = [None] * len(entries)
@@ -296,8 +316,7 @@ class _Reading:
     def _metadata(self) -> list[JsonText | None]:
         times = self.said["timestamp"]
         found = [None if time is None else JsonText(f'{{"timestamp":"{time}"}}') for time in times]
-        again = self.kept if _need_no_escapes(times) else range(len(times))
-        for n in again:
+        for n in self.kept if _need_no_escapes(times) else range(len(times)):
             kept = dict(self.kept.get(n, {}))
             if times[n] is not None:
                 kept["timestamp"] = times[n]
@@ -308,7 +327,7 @@ class _Reading:
     def _key_orders(self, nulls: set[int]) -> list[JsonValue]:
         orders: dict[tuple[str, ...], list[JsonValue]] = {}
         for n in sorted(nulls.union(self.odd)):
-            if n in nulls or not self.shapes[n].usual:
+            if n in nulls or not self.odd[n].usual:
                 orders.setdefault(tuple(self.given.entries[n]), []).append(n)
         return [[list(keys), positions] for keys, positions in orders.items()]
 
@@ -321,36 +340,34 @@ def _make_objects(given: Entries) -> bool:
     return False
 
 
-def _accept(domain: Domain, value: object, path: str) -> object:
-    return domain.accept(path, value)
-
-
-def _shapes(given: Entries) -> list[_Shape]:
+def _by_shape(given: Entries) -> tuple[list[dict[str, Any]], dict[int, _Shape]]:
+    """The gates that look like most of them, and the shape of every other entry by position."""
     keys = list(map(tuple, given.entries))
-    first = given.scopes.count(ResultScope.MODULE)
-    shapes: list[_Shape] = []
-    for scope, part in ((ResultScope.MODULE, keys[:first]),):
-        table = {each: _shape_of(scope, each) for each in set(part)}
-        shapes += map(table.__getitem__, part)
-    for scope, each in zip(given.scopes[first:], keys[first:], strict=True):
-        shapes.append(_shape_of(scope, each))
-    return shapes
+    # Comparing with keys of the same parser is comparing identities.
+    alike = next((each for each in keys if each == _ALIKE.known), None)
+    same = [each == alike for each in keys[: given.gates]]
+    odd = [n for n, each in enumerate(same) if not each]
+    odd += range(given.gates, len(keys))
+    shapes = {n: _shape_of(given.scopes[n], keys[n]) for n in odd}
+    return list(compress(given.entries, same)), shapes
 
 
 def _shape_of(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
     """The shape of these keys; short ones are remembered, as there are few of them."""
-    short = len(keys) <= 32 and all(type(key) is str and len(key) <= 64 for key in keys)
+    try:
+        short = len(keys) <= 32 and len("".join(keys)) <= 512
+    except TypeError:
+        short = False
     return _remembered(scope, keys) if short else _shape(scope, keys)
 
 
 def _shape(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
     name = "id" if scope is ResultScope.CROSS else "gate"
-    known = tuple(key for key in keys if key in (name, *_WORDS, "timestamp"))
+    known = tuple(key for key in keys if key == name or key in _WORDS or key == "timestamp")
     extras = tuple(key for key in keys if key not in known)
     rebuilt = [key for key in _USUAL[scope] if key in known or key == name]
     rebuilt += [*extras, *(key for key in known if key == "timestamp")]
-    usual = rebuilt == list(keys)
-    return _Shape(known, extras, usual, usual and not extras)
+    return _Shape(known, extras, rebuilt == list(keys))
 
 
 _remembered = lru_cache(maxsize=512)(_shape)

@@ -68,7 +68,7 @@ class AuditRepository(Repository[AuditEntry]):
     def get_by_document(
         self, document_id: int, limit: int = DEFAULT_LIMIT, offset: int = 0
     ) -> list[AuditEntry]:
-        """What was done to the document that this is a version of, its validations and corrections."""
+        """What was done to this version's document, its validations and its corrections."""
         return self._page([In("document_id", self._roots(document_id))], limit, offset)
 
     def get_by_validation(

@@ -67,8 +67,9 @@ class Repository(Generic[R]):
         newest = Order(self.default_order, True)
         return self._query(equals(**filters), self._visible(), order=(newest,))
 
-    def _list(self, query: Query) -> list[R]:
-        found: list[R] = list(self._session.select(query))
+    def _list(self, query: Query) -> list[Any]:
+        """The query's records, handed out once the read is audited, if it is to be (AUD-4)."""
+        found = list(self._session.select(query))
         self._session.note_read(query, (record.id for record in found))
         return found
 

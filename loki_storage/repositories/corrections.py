@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from loki_storage.enums import CorrectionStatus, CorrectionType
-from loki_storage.errors import IllegalTransition, InvalidValue, NotFound, StaleVersion
+from loki_storage.errors import InvalidValue, NotFound, StaleVersion
 from loki_storage.models import (
     Correction,
     CorrectionHistory,
@@ -12,7 +12,7 @@ from loki_storage.models import (
     Kind,
     Validation,
 )
-from loki_storage.query import Condition, In, InQuery, Order, Query, equals
+from loki_storage.query import Condition, InQuery, Order, Query, equals
 from loki_storage.repositories.base import Repository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.rules import corrections as rules
@@ -136,22 +136,21 @@ class CorrectionRepository(Repository[Correction]):
 
         Raises ``StaleVersion`` where the head no longer has the text that was applied (COR-2).
         """
-        correction, document = self._with_document(id)
-        if correction.status is not CorrectionStatus.APPLIED:
-            raise IllegalTransition(
-                f"correction {id} is {correction.status}: only an applied one can be reverted"
-            )
+        correction, _ = self._with_document(id)
+        rules.check_revertible(correction)
         applied = self._applied(id)
         group = self._group(applied.group)
+        versions = self._versions(group)
         reverted = rules.Applied(applied.group)
-        if applied.version is not None and applied.previous is not None:
-            version = self._take_back(applied.version, applied.previous)
-            reverted = rules.Applied(applied.group, version.id, applied.version)
-        ids = self._history_ids(len(group))
-        change = rules.revert(
-            group, document, ids, self._session.now(), self._by(reverted_by), reason, reverted
-        )
-        return self._done(change, id)
+        with self._session.as_one():
+            if applied.version is not None and applied.previous is not None:
+                version = self._take_back(applied.version, applied.previous)
+                reverted = rules.Applied(applied.group, version.id, applied.version)
+            ids = self._history_ids(len(group))
+            change = rules.revert(
+                group, versions, ids, self._session.now(), self._by(reverted_by), reason, reverted
+            )
+            return self._done(change, id)
 
     # Reading
 
@@ -181,7 +180,7 @@ class CorrectionRepository(Repository[Correction]):
 
     def get_history(self, id: int) -> list[CorrectionHistory]:
         """Every step in a correction's life, oldest first."""
-        return list(self._session.select(self._history(id)))
+        return self._list(self._history(id))
 
     # What rules ask of the store
 
@@ -231,32 +230,38 @@ class CorrectionRepository(Repository[Correction]):
         self, ids: Sequence[int], text: str | None, by: str | None, notes: str | None
     ) -> list[Correction]:
         group = self._group(ids)
-        _, document = self._with_document(ids[0])
-        versions = self._versions(group, document)
+        versions = self._versions(group)
         text = group[-1].corrected_content if text is None else text
         applied = rules.Applied(tuple(ids))
-        if text is not None:
-            head = self._head(document)
-            rules.check_applicable(group, versions, head)
-            if head is None:
-                raise NotFound("document", document.id)
-            version = self._append(head, text)
-            applied = rules.Applied(tuple(ids), version.id, head.id)
-        history = self._history_ids(len(group))
-        now = self._session.now()
-        self._session.add(rules.apply(group, document, history, now, self._by(by), notes, applied))
+        with self._session.as_one():
+            if text is not None:
+                head = self._head(versions[group[0].document_id])
+                rules.check_applicable(group, versions, head)
+                version = self._append(head, text)
+                applied = rules.Applied(tuple(ids), version.id, head.id)
+            history, now = self._history_ids(len(group)), self._session.now()
+            change = rules.apply(group, versions, history, now, self._by(by), notes, applied)
+            self._session.add(change)
         return self._group(ids)
 
-    def _versions(self, group: Sequence[Correction], document: Document) -> dict[int, Document]:
+    def _versions(self, group: Sequence[Correction]) -> dict[int, Document]:
+        """The versions that these correct: live ones of one document."""
         ids = {correction.document_id for correction in group}
         versions = self._session.get_many(Document, ids, self._session.tenant)
-        if any(version.root_id != document.root_id for version in versions.values()):
+        for correction in group:
+            if versions[correction.document_id].is_deleted:
+                raise NotFound(self.noun, correction.id)
+        if len({version.root_id for version in versions.values()}) > 1:
             raise InvalidValue("ids", "must be corrections of one document")
         return versions
 
-    def _head(self, document: Document) -> Document | None:
-        query = self._session.query(Document, equals(root_id=document.root_id, is_latest=True))
-        return next(iter(self._session.select(query)), None)
+    def _head(self, version: Document) -> Document:
+        """The head of a live version's document."""
+        query = self._session.query(Document, equals(root_id=version.root_id, is_latest=True))
+        head: Document | None = next(iter(self._session.select(query)), None)
+        if head is None:
+            raise NotFound("document", version.id)
+        return head
 
     def _append(self, head: Document, text: str) -> Document:
         return DocumentRepository(self._session).create_version(
@@ -264,7 +269,8 @@ class CorrectionRepository(Repository[Correction]):
         )
 
     def _applied(self, id: int) -> rules.Applied:
-        rows = [row for row in self.get_history(id) if row.change_type == "applied"]
+        history = self._session.select(self._history(id))
+        rows = [row for row in history if row.change_type == "applied"]
         return rules.Applied.of(rows[-1])
 
     def _take_back(self, version_id: int, previous_id: int) -> Document:
@@ -272,8 +278,8 @@ class CorrectionRepository(Repository[Correction]):
         found = self._session.get_many(Document, (version_id, previous_id), self._session.tenant)
         applied, previous = found[version_id], found[previous_id]
         head = self._head(applied)
-        if head is None or head.content_hash != applied.content_hash:
-            raise StaleVersion(version_id, None if head is None else head.id)
+        if head.content_hash != applied.content_hash:
+            raise StaleVersion(version_id, head.id)
         return self._append(head, previous.content)
 
     def _done(self, change: Change, id: int) -> Correction:

@@ -4,17 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-from loki_storage.batch import Batch
-from loki_storage.errors import (
-    Conflict,
-    Duplicate,
-    NotFound,
-    StaleVersion,
-    StaleWrite,
-    StorageError,
-)
+from loki_storage.errors import InvalidValue, NotFound
 from loki_storage.models import (
-    AuditEntry,
     Chain,
     Correction,
     CorrectionHistory,
@@ -31,15 +22,13 @@ from loki_storage.query import (
     And,
     Compare,
     Condition,
-    In,
     InQuery,
-    IsNull,
-    Not,
     Order,
     Query,
     all_of,
     equals,
 )
+from loki_storage.repositories import races
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
@@ -103,9 +92,11 @@ class DocumentRepository(Repository[Document]):
                 return existing
             if existing is not None:
                 raise rules.duplicate_of(existing)
-        links = self._links(document.root_id, tags)
-        change = rules.create(document, tags=links, on_duplicate=on_duplicate)
-        self._session.add(change, self._duplicate_lost(document))
+        with self._session.as_one():
+            links = self._links(document.root_id, tags)
+            change = rules.create(document, tags=links, on_duplicate=on_duplicate)
+            lost = races.duplicate_document(lambda: self._same_text(document))
+            self._session.add(change, lost)
         return document
 
     def create_version(
@@ -113,8 +104,8 @@ class DocumentRepository(Repository[Document]):
     ) -> Document:
         """Append a version to the head ``parent_id`` (VER-4).
 
-        Raises ``StaleVersion`` with ``.current_id`` where it is not the head, ``NotFound`` where the
-        document is deleted. Other descriptive fields are inherited (VER-7).
+        Raises ``StaleVersion`` with ``.current_id`` where it is not the head, ``NotFound`` where
+        the document is deleted. Other descriptive fields are inherited (VER-7).
         """
         parent, view = self.view(parent_id)
         return self._append(parent, view, content, user_id, rules.descriptive(descriptive))
@@ -123,7 +114,7 @@ class DocumentRepository(Repository[Document]):
         """Change title, description, source, language or metadata of the head (VER-5)."""
         document, view = self.view(id)
         change = rules.update(view, document, self._session.now(), **rules.descriptive(descriptive))
-        return self._done(change, document, self._stale_lost(document))
+        return self._done(change, document, races.stale_version(self._session, document))
 
     def revert_to(self, version_id: int, user_id: str | None = None) -> Document:
         """Append a version with exactly this version's content (VER-9)."""
@@ -156,7 +147,7 @@ class DocumentRepository(Repository[Document]):
         return self._done(change, document)
 
     def purge(self, ids: Iterable[int] | Query) -> list[int]:
-        """Remove soft-deleted documents for ever, each whole, in a commit of its own (DEL-6, TXN-9).
+        """Remove soft-deleted documents for ever, each in a commit of its own (DEL-6, TXN-9).
 
         Returns the root ids that are gone. Raises ``IllegalTransition`` for a live document, after
         those before it are gone, and in a session with pending writes.
@@ -228,6 +219,11 @@ class DocumentRepository(Repository[Document]):
         query = self._filtered(filters).narrow(self._shown(versions))
         return self._list(query.evolve(order=(order,), limit=limit, offset=offset))
 
+    def filter_by(self, versions: Versions = "heads", **filters: Any) -> list[Document]:
+        """Up to 100 live documents that have these field values, newest first."""
+        query = self._filtered(filters).narrow(self._shown(versions))
+        return self._list(query.evolve(limit=DEFAULT_LIMIT))
+
     def verify(self, id: int) -> bool:
         """Whether the stored content still has the stored hash and length (DOC-1)."""
         document = self._found(self.get_by_id(id, include_deleted=True), id)
@@ -244,16 +240,19 @@ class DocumentRepository(Repository[Document]):
             InQuery("document_id", self._query(equals(id=id)), "root_id"),
         )
         query = self._session.query(Tag, InQuery("id", links, "tag_id"), order=(Order("name"),))
-        return list(self._session.select(query))
+        return self._list(query)
 
     def add_tag(self, id: int, name: str) -> Tag:
         """Put a tag on the document; an unknown name becomes a tag (TAG-1, DEL-5)."""
         chain = self._live_chain(id)
-        tag, known = TagRepository(self._session).named(name)
-        if known and self._link(chain.id, tag.id) is not None:
-            return tag
-        link = self._new_link(chain.id, tag.id)
-        self._session.add(tag_rules.link(chain, [link]), self._deleted_lost(id))
+        with self._session.as_one():
+            tag, known = TagRepository(self._session).named(name)
+            if known and self._link(chain.id, tag.id) is not None:
+                return tag
+            link = self._new_link(chain.id, tag.id)
+            change = tag_rules.link(chain, [link])
+            there = races.link_there(self._session, link)
+            self._session.add(change, there, self._deleted_lost(id, chain))
         return tag
 
     def remove_tag(self, id: int, name: str) -> None:
@@ -262,7 +261,7 @@ class DocumentRepository(Repository[Document]):
         tag = TagRepository(self._session).get_by_name(name)
         link = None if tag is None else self._link(chain.id, tag.id)
         if link is not None:
-            self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id))
+            self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id, chain))
 
     # What rules ask of the store
 
@@ -271,7 +270,7 @@ class DocumentRepository(Repository[Document]):
 
     def _shown(self, versions: str) -> Condition:
         if versions not in ("heads", "all"):
-            raise StorageError('versions must be "heads" or "all"')
+            raise InvalidValue("versions", 'must be "heads" or "all"')
         return equals(is_latest=True) if versions == "heads" else self._visible()
 
     def _same_chain(self, id: int) -> Condition:
@@ -330,17 +329,18 @@ class DocumentRepository(Repository[Document]):
             **fields,
         )
         change = rules.create_version(view, parent, document, action)
-        self._session.add(change, self._stale_lost(parent))
+        self._session.add(change, races.stale_version(self._session, parent))
         return document
 
-    def _done(
-        self, change: Change | None, document: Document, lost: Lost | None = None
-    ) -> Document:
+    def _done(self, change: Change | None, document: Document, *lost: Lost) -> Document:
         """Add a change, if there is one, and give the record as the session sees it now."""
         if change is None:
             return document
-        self._session.add(change, lost)
+        self._session.add(change, *lost)
         return self._found(self._session.get(Document, document.id), document.id)
+
+    def _deleted_lost(self, id: int, chain: Chain) -> Lost:
+        return races.deleted_document(self._session, id, chain.id)
 
     def _live_chain(self, id: int) -> Chain:
         member = equals(id=id, is_deleted=False)
@@ -386,35 +386,3 @@ class DocumentRepository(Repository[Document]):
             ]
         )
         return parts[0][0], [record for part in parts[1:] for record in part]
-
-    # Races lost at commit, in the words of the rule that lost (TXN-7)
-
-    def _duplicate_lost(self, document: Document) -> Lost:
-        def lost(error: Conflict, batch: Batch) -> StorageError | None:
-            claim = isinstance(error, Duplicate) and "text_claim" in error.fields
-            return rules.duplicate_of(self._same_text(document)) if claim else None
-
-        return lost
-
-    def _stale_lost(self, parent: Document) -> Lost:
-        def lost(error: Conflict, batch: Batch) -> StorageError | None:
-            root_id = parent.root_id
-            if not (isinstance(error, StaleWrite) and _is_chain(error, root_id)):
-                return None
-            head = self._session.select(self._query(equals(root_id=root_id, is_latest=True)))
-            return StaleVersion(parent.id, next((row.id for row in head), None))
-
-        return lost
-
-    def _deleted_lost(self, id: int) -> Lost:
-        def lost(error: Conflict, batch: Batch) -> StorageError | None:
-            gone = isinstance(error, StaleWrite) and error.kind == Chain.table
-            return NotFound(self.noun, id) if gone else None
-
-        return lost
-
-
-def _is_chain(error: StaleWrite, root_id: int) -> bool:
-    return error.kind in (Chain.table, Document.table) and (
-        error.kind != Chain.table or error.id == root_id
-    )

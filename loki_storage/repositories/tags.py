@@ -2,15 +2,12 @@
 
 from typing import Any, ClassVar
 
-import attrs
-
-from loki_storage.batch import Batch, Insert, Operation
-from loki_storage.errors import Conflict, Duplicate
-from loki_storage.models import AuditEntry, DocumentTag, EntityType, Kind, Tag
+from loki_storage.errors import Duplicate
+from loki_storage.models import DocumentTag, Kind, Tag
 from loki_storage.query import Order, equals
+from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
 from loki_storage.rules import tags as rules
-from loki_storage.unit_of_work import Lost
 
 __all__ = ["TagRepository"]
 
@@ -45,9 +42,9 @@ class TagRepository(Repository[Tag]):
     def update(self, id: int, **fields: Any) -> Tag:
         """Change name, description, category or color."""
         tag = self._found(self.get_by_id(id), id)
+        change = rules.update(tag, **fields)
         if "name" in fields:
             self._check_free(tag.evolve(name=fields["name"]))
-        change = rules.update(tag, **fields)
         if change is not None:
             self._session.add(change)
         return self._found(self.get_by_id(id), id)
@@ -71,7 +68,7 @@ class TagRepository(Repository[Tag]):
         if tag is not None:
             return tag, True
         tag = self._new(name)
-        self._session.add(rules.create(tag), self._joins_winner(tag))
+        self._session.add(rules.create(tag), races.tag_there(self._session, tag))
         return tag, False
 
     def _new(self, name: str, **fields: Any) -> Tag:
@@ -88,31 +85,3 @@ class TagRepository(Repository[Tag]):
         for holder in self._session.both_views(self._query(equals(name=tag.name))):
             if holder.id != tag.id:
                 raise Duplicate(Tag.table, ("name",))
-
-    def _joins_winner(self, tag: Tag) -> Lost:
-        """Where another writer created the name first, the links go to that tag (TXN-7)."""
-
-        def lost(error: Conflict, batch: Batch) -> Batch | None:
-            if not (isinstance(error, Duplicate) and error.kind == Tag.table):
-                return None
-            winner = self.get_by_name(tag.name)
-            return None if winner is None else _relinked(batch, tag.id, winner.id)
-
-        return lost
-
-
-def _relinked(batch: Batch, loser: int, winner: int) -> Batch:
-    """The batch without the tag that lost, its links moved to the one that won."""
-    moved = (_moved(operation, loser, winner) for operation in batch.operations)
-    return attrs.evolve(batch, operations=[operation for operation in moved if operation])
-
-
-def _moved(operation: Operation, loser: int, winner: int) -> Operation | None:
-    match operation:
-        case Insert(Tag(id=id)) if id == loser:
-            return None
-        case Insert(AuditEntry(entity_type=EntityType.TAG, entity_id=id)) if id == loser:
-            return None
-        case Insert(DocumentTag(tag_id=id) as link) if id == loser:
-            return Insert(link.evolve(tag_id=winner))
-    return operation

@@ -5,31 +5,26 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
-from loki_storage.batch import Batch
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel, Severity
 from loki_storage.errors import (
-    Conflict,
     Duplicate,
     InvalidValue,
     NotFound,
-    StaleWrite,
-    StorageError,
 )
 from loki_storage.models import Document, Kind, Validation, ValidationResult
 from loki_storage.protocol import Count, Max
 from loki_storage.query import (
     Compare,
     Condition,
-    In,
     InQuery,
     Order,
     all_of,
     equals,
 )
-from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
+from loki_storage.repositories import races
+from loki_storage.repositories.base import Repository
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
-from loki_storage.unit_of_work import Lost
 from loki_storage.values import JsonValue
 
 __all__ = ["ValidationRepository"]
@@ -58,22 +53,26 @@ class ValidationRepository(Repository[Validation]):
         and writes nothing; for another document it is ``Duplicate``. Without one it is random.
         """
         document = self._document(document_id)
-        rules.require_version(document, client_id)
         known = self._known(client_id, request_hash)
         if known is not None:
             return self._replay(known, document)
+        rules.require_version(document, client_id)
         validation = Validation(
             id=self._new_id(),
             tenant_id=self._session.tenant,
             document_id=document_id,
-            modules_used=list(modules_used),
+            modules_used=rules.module_names(modules_used),
             config=config,
-            request_hash=request_hash or os.urandom(32).hex(),
+            request_hash=os.urandom(32).hex() if request_hash is None else request_hash,
             client_id=client_id,
             user_id=user_id,
             created_at=self._session.now(),
         )
-        self._session.add(rules.create(validation, document), self._hash_lost(validation))
+        self._session.add(
+            rules.create(validation, document),
+            races.known_request(self._session, validation),
+            races.deleted_version(self._session, document_id),
+        )
         return validation
 
     def start_validation(self, id: int) -> Validation:
@@ -159,7 +158,7 @@ class ValidationRepository(Repository[Validation]):
 
     def get_results(self, validation_id: int) -> list[ValidationResult]:
         """All results of a validation, in the order in which they came."""
-        return list(self._session.select(self._results(validation_id)))
+        return self._list(self._results(validation_id))
 
     def get_with_results(
         self, id: int, include_deleted: bool = False
@@ -265,16 +264,6 @@ class ValidationRepository(Repository[Validation]):
         self._session.add(change)
         return self._found(self._session.get(Validation, id), id)
 
-    def _hash_lost(self, validation: Validation) -> Lost:
-        def lost(error: Conflict, batch: Batch) -> StorageError | None:
-            if isinstance(error, Duplicate) and "request_hash" in error.fields:
-                return StaleWrite(Validation.table, validation.id)
-            if isinstance(error, StaleWrite) and error.kind == Document.table:
-                return NotFound("document", validation.document_id)
-            return None
-
-        return lost
-
 
 def _client(client_id: str | None) -> list[Condition]:
     return [] if client_id is None else [equals(client_id=client_id)]
@@ -287,6 +276,8 @@ def _known(risk: RiskLevel | str) -> RiskLevel:
 def _result(
     fields: Mapping[str, Any], id: int, validation: Validation, now: datetime
 ) -> ValidationResult:
+    if not isinstance(fields, Mapping):
+        raise InvalidValue("result", "must be a mapping")
     named = {("metadata_json" if name == "metadata" else name): v for name, v in fields.items()}
     key = named.get("gate_key")
     if isinstance(key, str):

@@ -12,12 +12,14 @@ from loki_storage.errors import IllegalTransition, InvalidField, InvalidValue, S
 from loki_storage.models import Correction, CorrectionHistory, Document, Validation
 from loki_storage.rules.change import Change, Step, edit, told
 from loki_storage.rules.validations import live_version, require_version
-from loki_storage.values import JsonValue
+from loki_storage.values import JsonValue, canonical
 
 __all__ = [
     "EDITABLE",
     "Applied",
     "apply",
+    "check_applicable",
+    "check_revertible",
     "create",
     "record",
     "reject",
@@ -102,9 +104,10 @@ def record(
 def check_texts(correction: Correction, document: Document) -> None:
     """Corrected text is whole, and so is the original, where given (COR-2)."""
     original = correction.original_content
-    if original is not None and correction.corrected_content is not None:
-        if original != document.content:
-            raise InvalidValue("original_content", "must be the whole text of the version, or None")
+    if original is None or correction.corrected_content is None:
+        return
+    if original != document.content:
+        raise InvalidValue("original_content", "must be the whole text of the version, or None")
 
 
 def update(
@@ -163,19 +166,24 @@ def reject(
 
 
 def check_applicable(
-    corrections: Sequence[Correction], versions: Mapping[int, Document], head: Document | None
+    corrections: Sequence[Correction], versions: Mapping[int, Document], head: Document
 ) -> None:
     """All pending; and where they bring a text, the head still has what they correct (COR-2)."""
     for correction in corrections:
         _require(correction, CorrectionStatus.PENDING, "be applied")
         corrected = versions[correction.document_id]
-        if head is None or head.content_hash != corrected.content_hash:
-            raise StaleVersion(corrected.id, None if head is None else head.id)
+        if head.content_hash != corrected.content_hash:
+            raise StaleVersion(corrected.id, head.id)
+
+
+def check_revertible(correction: Correction) -> None:
+    """``IllegalTransition`` for one that is not applied."""
+    _require(correction, CorrectionStatus.APPLIED, "be reverted")
 
 
 def apply(
     corrections: Sequence[Correction],
-    document: Document,
+    versions: Mapping[int, Document],
     history_ids: Sequence[int],
     now: datetime,
     by: str,
@@ -195,13 +203,12 @@ def apply(
         steps += _moved(
             correction, history_id, "applied", by, now, notes, fields, applied.to_json()
         )
-    steps.append(live_version(document))
-    return _change(AuditAction.APPLY, corrections, document.root_id, steps)
+    return _together(AuditAction.APPLY, corrections, versions, steps)
 
 
 def revert(
     corrections: Sequence[Correction],
-    document: Document,
+    versions: Mapping[int, Document],
     history_ids: Sequence[int],
     now: datetime,
     by: str,
@@ -211,13 +218,23 @@ def revert(
     """applied -> reverted, a group together (COR-2)."""
     steps: list[Step] = []
     for correction, history_id in zip(corrections, history_ids, strict=True):
-        _require(correction, CorrectionStatus.APPLIED, "be reverted")
+        check_revertible(correction)
         fields = {"status": CorrectionStatus.REVERTED}
         steps += _moved(
             correction, history_id, "reverted", by, now, reason, fields, reverted.to_json()
         )
-    steps.append(live_version(document))
-    return _change(AuditAction.REVERT, corrections, document.root_id, steps)
+    return _together(AuditAction.REVERT, corrections, versions, steps)
+
+
+def _together(
+    action: AuditAction,
+    corrections: Sequence[Correction],
+    versions: Mapping[int, Document],
+    steps: Iterable[Step],
+) -> Change:
+    """One operation on corrections of one document, whose versions must all be live."""
+    root_id = versions[corrections[0].document_id].root_id
+    return _change(action, corrections, root_id, [*steps, *map(live_version, versions.values())])
 
 
 def _moved(
@@ -266,7 +283,8 @@ def _history(
         change_type=change_type,
         previous_status=None if before is None else before.status,
         new_status=correction.status,
-        changes=changes,
+        # As in the audit, the limits on callers' JSON do not bind what tells of it (AUD-1).
+        changes=None if changes is None else canonical(changes, "changes", bounded=False),
         reason=reason,
         changed_by=by,
         changed_at=moment,

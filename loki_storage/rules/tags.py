@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, EntityType
+from loki_storage.errors import InvalidField
 from loki_storage.models import Chain, DocumentTag, Tag
 from loki_storage.rules.change import NO_CLIENT, Change, Removal, Step, edit
 from loki_storage.rules.documents import require_live
 
-__all__ = ["create", "delete", "link", "unlink", "update"]
+__all__ = ["EDITABLE", "create", "delete", "link", "unlink", "update"]
 
 
 def create(tag: Tag) -> Change:
@@ -16,8 +17,15 @@ def create(tag: Tag) -> Change:
     return _change(AuditAction.CREATE, tag, [Insert(tag)])
 
 
+EDITABLE = ("name", "description", "category", "color")
+"""What ``update`` may change."""
+
+
 def update(tag: Tag, **fields: object) -> Change | None:
     """Change a tag; None where nothing would change."""
+    for name in fields:
+        if name not in EDITABLE:
+            raise InvalidField(name, "cannot be updated on a tag", EDITABLE)
     changed = edit(tag, **fields)
     return _change(AuditAction.UPDATE, tag, [changed]) if changed.changes else None
 

@@ -25,6 +25,7 @@ __all__ = [
     "create",
     "fail",
     "gate_names",
+    "module_names",
     "record",
     "start",
 ]
@@ -49,6 +50,14 @@ def gate_names(gate_key: str, module_id: str | None, gate_id: str | None) -> tup
     return module_id if module_id is not None else module, (
         gate_id if gate_id is not None else gate if dot else gate_key
     )
+
+
+def module_names(names: Iterable[str]) -> list[str]:
+    """The names as a list. Text would come apart into its characters: it is refused."""
+    listed = [] if isinstance(names, str) else list(names)
+    if isinstance(names, str) or not all(isinstance(name, str) for name in listed):
+        raise InvalidValue("modules_used", "must be a sequence of names")
+    return listed
 
 
 def counters(results: Iterable[tuple[GateStatus, RiskLevel | None]]) -> dict[str, int]:
@@ -81,7 +90,7 @@ def record(
 
 def start(validation: Validation, document: Document, now: datetime) -> Change:
     """pending -> in_progress."""
-    return _move(validation, document, ValidationStatus.IN_PROGRESS, started_at=now)
+    return _move(validation, document, ValidationStatus.IN_PROGRESS, {"started_at": now})
 
 
 def add_results(
@@ -102,8 +111,10 @@ def add_results(
 
 def complete(validation: Validation, document: Document, now: datetime, risk: RiskLevel) -> Change:
     """in_progress -> completed, with the overall risk (VLD-3)."""
-    status = ValidationStatus.COMPLETED
-    return _move(validation, document, status, overall_risk=risk, **_ended(validation, now))
+    # A failure that comes meanwhile could be worse than the risk that was read off the others.
+    guard = {"fail_count": validation.fail_count}
+    fields = {"overall_risk": risk, **_ended(validation, now)}
+    return _move(validation, document, ValidationStatus.COMPLETED, fields, guard)
 
 
 def fail(
@@ -114,19 +125,17 @@ def fail(
     error_traceback: str | None = None,
 ) -> Change:
     """pending or in_progress -> failed."""
-    return _move(
-        validation,
-        document,
-        ValidationStatus.FAILED,
-        error_message=error_message,
-        error_traceback=error_traceback,
+    fields = {
+        "error_message": error_message,
+        "error_traceback": error_traceback,
         **_ended(validation, now),
-    )
+    }
+    return _move(validation, document, ValidationStatus.FAILED, fields)
 
 
 def cancel(validation: Validation, document: Document, now: datetime) -> Change:
     """pending or in_progress -> cancelled."""
-    return _move(validation, document, ValidationStatus.CANCELLED, **_ended(validation, now))
+    return _move(validation, document, ValidationStatus.CANCELLED, _ended(validation, now))
 
 
 def require_version(document: Document, client_id: str) -> None:
@@ -163,11 +172,16 @@ _ACTIONS = {
 
 
 def _move(
-    validation: Validation, document: Document, status: ValidationStatus, **fields: object
+    validation: Validation,
+    document: Document,
+    status: ValidationStatus,
+    fields: Mapping[str, object],
+    guard: Mapping[str, object] | None = None,
 ) -> Change:
     if status not in _NEXT.get(validation.status, ()):
         raise _illegal(validation, f"cannot become {status}")
-    moved = edit(validation, {"status": validation.status}, status=status, **fields)
+    as_read = {"status": validation.status, **(guard or {})}
+    moved = edit(validation, as_read, status=status, **fields)
     steps: list[Step] = [moved, live_version(document)]
     return _change(_ACTIONS[status], validation, document.root_id, steps)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from inspect import isfunction
 from typing import Any
 
 import attrs
@@ -29,6 +30,7 @@ class World:
 
     document: int
     first_version: int
+    untagged: int
     deleted: int
     deleted_version: int
     pending: int
@@ -40,7 +42,11 @@ class World:
 
 
 def build(session: Session) -> World:
-    documents, validations, corrections = session.documents, session.validations, session.corrections
+    documents, validations, corrections = (
+        session.documents,
+        session.validations,
+        session.corrections,
+    )
     first = documents.create_document("one", "email", CLIENT, tags=["old"])
     head = documents.create_version(first.id, "two")
     dropped = documents.create_version(head.id, "three")
@@ -62,6 +68,7 @@ def build(session: Session) -> World:
     return World(
         document=head.id,
         first_version=first.id,
+        untagged=other.id,
         deleted=gone.id,
         deleted_version=dropped.id,
         pending=pending.id,
@@ -87,7 +94,7 @@ def intercept(text: str, *, corrected: str | None = None) -> Intercept:
     return Intercept.from_report(text, "email", CLIENT, report, corrections)
 
 
-RESULT = {"scope": "module", "gate_key": "m.g", "status": "pass"}
+RESULT: dict[str, Any] = {"scope": "module", "gate_key": "m.g", "status": "pass"}
 
 # (operation, when), as the table has them -> the operation itself.
 OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
@@ -102,7 +109,9 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ),
     ("documents.create_version", ""): lambda s, w: s.documents.create_version(w.document, "next"),
     ("documents.update", ""): lambda s, w: s.documents.update(w.document, title="T"),
-    ("documents.update", "nothing differs"): lambda s, w: s.documents.update(w.document, title=None),
+    ("documents.update", "nothing differs"): lambda s, w: s.documents.update(
+        w.document, title=None
+    ),
     ("documents.revert_to", ""): lambda s, w: s.documents.revert_to(w.first_version),
     ("documents.delete", ""): lambda s, w: s.documents.delete(w.document),
     ("documents.delete", "deleted already"): lambda s, w: s.documents.delete(w.deleted),
@@ -113,7 +122,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
         lambda s, w: s.documents.restore_version(w.deleted_version)
     ),
     ("documents.purge", ""): lambda s, w: s.documents.purge([w.deleted]),
-    ("documents.add_tag", ""): lambda s, w: s.documents.add_tag(w.applied, "old"),
+    ("documents.add_tag", ""): lambda s, w: s.documents.add_tag(w.untagged, "old"),
     ("documents.add_tag", "the tag is new"): lambda s, w: s.documents.add_tag(w.document, "new"),
     ("documents.add_tag", "it has the tag"): lambda s, w: s.documents.add_tag(w.document, "old"),
     ("documents.remove_tag", ""): lambda s, w: s.documents.remove_tag(w.document, "old"),
@@ -155,9 +164,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("audit.cleanup_old_entries", "one batch of old entries"): (
         lambda s, w: s.audit.cleanup_old_entries(365)
     ),
-    ("session.record_intercept", "a new text"): (
-        lambda s, w: s.record_intercept(intercept("new"))
-    ),
+    ("session.record_intercept", "a new text"): (lambda s, w: s.record_intercept(intercept("new"))),
     ("session.record_intercept", "a new text, corrected"): (
         lambda s, w: s.record_intercept(intercept("new", corrected="newer"))
     ),
@@ -168,7 +175,9 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
         lambda s, w: s.record_intercept(intercept("two", corrected="newer"))
     ),
     ("documents.get_by_id", "`audit_reads=True`"): lambda s, w: s.documents.get_by_id(w.document),
-    ("validations.get_by_id", "`audit_reads=True`"): lambda s, w: s.validations.get_by_id(w.pending),
+    ("validations.get_by_id", "`audit_reads=True`"): lambda s, w: s.validations.get_by_id(
+        w.pending
+    ),
     ("corrections.get_by_id", "`audit_reads=True`"): lambda s, w: s.corrections.get_by_id(w.note),
     ("tags.get_by_id", "`audit_reads=True`"): lambda s, w: s.tags.get_by_id(w.tag),
     ("audit.get_by_id", "`audit_reads=True`"): lambda s, w: s.audit.get_by_id(1),
@@ -213,7 +222,7 @@ def documented() -> dict[tuple[str, str], Entries]:
 
 
 def parsed(cell: str) -> Iterator[tuple[str, str]]:
-    """"`version` document, `apply` correction" as pairs; "none" is none."""
+    """ "`version` document, `apply` correction" as pairs; "none" is none."""
     for part in [] if cell == "none" else cell.split(", "):
         match = re.fullmatch(r"`(\w+)` (\w+)", part)
         assert match, f"{cell!r} is not a list of `action` entity"
@@ -241,8 +250,8 @@ def writing_methods() -> set[str]:
             f"{attribute}.{method}"
             for attribute in dir(type(session))
             if isinstance(repository := getattr(session, attribute, None), Repository)
-            for method in vars(type(repository))
-            if not method.startswith(("_", *READING)) and callable(getattr(repository, method))
+            for method, value in vars(type(repository)).items()
+            if isfunction(value) and not method.startswith(("_", *READING))
         }
     return found - NOT_FOR_USERS
 
@@ -258,4 +267,8 @@ def test_actions_and_entity_types_are_all_told() -> None:
     told = {*now, *to_come}
     assert {action for action, _ in told} == {*AuditAction, "approve"}
     assert {entity for _, entity in told} == {*EntityType, "invoice"}
-    assert {action for action, _ in now} & {action for action, _ in to_come} <= {"create", "update", "delete"}
+    assert {action for action, _ in now} & {action for action, _ in to_come} <= {
+        "create",
+        "update",
+        "delete",
+    }

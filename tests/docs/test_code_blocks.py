@@ -7,9 +7,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import dev
 import pytest
 
+import dev
 from loki_storage.samples import open_intercepts
 from loki_storage.session import close_default
 from tests.docs.pages import FENCE, PAGES, Block, blocks, name
@@ -72,9 +72,11 @@ def run_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 def run_loki_storage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """The installed command, in this process."""
     (script,) = entry_points(group="console_scripts", name="loki-storage")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+    main = script.load()
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["loki-storage", *arguments])
-        script.load()()
+        with pytest.raises(SystemExit) as ended:
+            main()
     told = capsys.readouterr()
     assert (ended.value.code or 0) == 0, f"loki-storage {shlex.join(arguments)}: {told.err}"
     assert told.out.strip(), f"loki-storage {shlex.join(arguments)} says nothing"
@@ -128,5 +130,6 @@ def test_block_sees_what_blocks_before_it_made(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = folder / "page.md"
-    page.write_text("```python\nx = 1\n```\n\n- in a list:\n  ```text\n  x\n  ```\n\n```python\nassert x == 1\n```\n")
+    first, listed, last = "```python\nx = 1\n```\n", "- x:\n  ```text\n  y\n  ```\n", "x == 1"
+    page.write_text(f"{first}\n{listed}\n```python\nassert {last}\n```\n")
     run_page(page, capsys)

@@ -1,0 +1,303 @@
+"""QRY as far as backends answer it: each query means what ``loki_storage.matching`` says."""
+
+from collections.abc import Callable, Collection, Iterable
+from math import isclose
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+
+from loki_storage.matching import evaluate
+from loki_storage.models import Document, Kind, Record, Tag, Validation, ValidationResult
+from loki_storage.protocol import Reader
+from loki_storage.query import (
+    And,
+    Compare,
+    Condition,
+    In,
+    InQuery,
+    IsNull,
+    Not,
+    Order,
+    Query,
+    Text,
+    equals,
+)
+from loki_storage_contract.queries import (
+    any_kind,
+    by_parts,
+    in_queries,
+    leaves,
+    measures,
+    orders,
+    queries,
+)
+from loki_storage_contract.records import TENANTS, Places, parents, rows_of, sound
+from loki_storage_contract.registry import proves
+from loki_storage_contract.store import Store
+from loki_storage_contract.values import HOSTILE_TEXTS
+
+T = TypeVar("T")
+Case = tuple[list[Record], T]
+OURS = TENANTS[0]
+
+
+def with_rows(draw: Callable[[Kind], st.SearchStrategy[T]]) -> st.SearchStrategy[Case[T]]:
+    """Rows of some kind, and what is drawn for that kind."""
+    return any_kind.flatmap(lambda kind: st.tuples(rows_of(kind), draw(kind)))
+
+
+def stored(store: Store, rows: Iterable[Record]) -> tuple[list[Record], Places]:
+    """Put those rows that fit into the store, behind their parents."""
+    places = Places(store.backend)
+    records = places.records(sound([*parents(), *rows]))
+    store.put(*records)
+    return records, places
+
+
+def meaning(query: Query, records: Iterable[Record]) -> list[Record]:
+    """The answer in plain Python."""
+    rows = list(records)
+
+    def members(condition: InQuery) -> Collection[tuple[str, object]]:
+        found = [
+            (row.tenant_id, row.stored(condition.its_field))
+            for row in meaning(condition.query, rows)
+        ]
+        return {pair for pair in found if pair[1] is not None}
+
+    return evaluate(query, [row for row in rows if type(row) is query.kind], members)
+
+
+def answers(store: Store, rows: Iterable[Record], *drawn: Query) -> None:
+    """Each query selects what it means, in its order."""
+    records, places = stored(store, rows)
+    for query in map(places.query, drawn):
+        assert list(store.backend.select(query)) == meaning(query, records)
+
+
+@proves("QRY-5", "QRY-1", "QRY-3", "QRY-4", "QRY-10", share=2, case=with_rows(queries))
+def any_query_selects_what_it_means(store: Store, case: Case[Query]) -> None:
+    """Conditions, order and window together."""
+    answers(store, case[0], case[1])
+
+
+def ordered(kind: Kind) -> st.SearchStrategy[Query]:
+    return orders(kind).map(lambda order: Query(kind, None, order=order))
+
+
+@proves("QRY-1", case=with_rows(ordered))
+def one_order_everywhere(store: Store, case: Case[Query]) -> None:
+    """By code point, instant and rank, NULLs last in both directions, ``id`` as the last key."""
+    rows, query = case
+    back = [Order(order.field, not order.descending) for order in query.order]
+    answers(store, rows, query, query.evolve(order=back))
+
+
+@proves("QRY-1")
+def order_of_plain_cases(store: Store) -> None:
+    """What one expects of names, of missing values, and of severities."""
+    names = ["B", "a", "Z", "é", "e\u0301", "10", "9", "\uffff", "\U0001f600"]
+    tags = [store.new(Tag, name=name, category=name if name < "a" else None) for name in names]
+    found = store.backend.select(Query(Tag, OURS, order=[Order("name")]))
+    assert [tag.name for tag in found] == sorted(names)
+    query = Query(Tag, OURS, order=[Order("category", descending=True)])
+    missing = [tag.id for tag in reversed(tags) if tag.category is None]
+    assert [tag.id for tag in store.backend.select(query)][-len(missing) :] == missing
+
+
+@proves("QRY-1")
+def severity_is_ordered_by_rank(store: Store) -> None:
+    """Critical first when descending; comparisons mean the rank too (QRY-5)."""
+    levels = ["low", "critical", None, "none", "high", "medium"]
+    results = severities(store, levels)
+    query = Query(ValidationResult, OURS, order=[Order("severity", descending=True)])
+    found = [result.severity for result in store.backend.select(query)]
+    assert found == ["critical", "high", "medium", "low", "none", None]
+    above = store.backend.select(query.narrow(Compare("severity", "gt", "medium")))
+    assert {result.id for result in above} == {results[1], results[4]}
+
+
+def severities(store: Store, levels: Iterable[str | None]) -> list[int]:
+    """A validation's results with these severities; their ids."""
+    _, places = stored(store, [])
+    validation = places.id(Validation, 1)
+    made = [store.new(ValidationResult, validation_id=validation, severity=s) for s in levels]
+    return [result.id for result in made]
+
+
+@proves("QRY-3")
+def nothing_is_asked_for(store: Store) -> None:
+    """An empty list matches nothing, and everything when negated; ``limit(0)`` returns nothing."""
+    tag = store.new(Tag)
+    query = Query(Tag, OURS)
+    assert list(store.backend.select(query.narrow(In("name", ())))) == []
+    assert list(store.backend.select(query.narrow(Not(In("name", ()))))) == [tag]
+    assert list(store.backend.select(query.evolve(limit=0))) == []
+    assert list(store.backend.select(query.evolve(offset=1))) == []
+    assert list(store.backend.select(query.evolve(limit=1))) == [tag]
+
+
+def paged(kind: Kind) -> st.SearchStrategy[tuple[Query, int]]:
+    return st.tuples(
+        st.builds(Query, st.just(kind), st.just(OURS), order=orders(kind)), st.integers(1, 4)
+    )
+
+
+@proves("QRY-7", case=with_rows(paged))
+def pages_show_every_row_once(store: Store, case: Case[tuple[Query, int]]) -> None:
+    """By cursor and by offset, whatever the order and the size of a page."""
+    rows, (query, size) = case
+    stored(store, rows)
+    whole, paged = list(store.backend.select(query)), list[Record]()
+    page = query.evolve(limit=size)
+    while found := list(store.backend.select(page)):
+        paged += found
+        last = tuple(getattr(found[-1], order.field) for order in query.total_order)
+        page = page.evolve(after=last)
+    assert paged == whole
+    by_offset = [
+        row
+        for start in range(0, len(whole), size)
+        for row in store.backend.select(query.evolve(limit=size, offset=start))
+    ]
+    assert by_offset == whole
+
+
+texts = st.sampled_from(HOSTILE_TEXTS)
+
+
+@proves("QRY-4", "VAL-2", values=st.lists(texts, max_size=6), text=texts, sensitive=st.booleans())
+def text_is_literal(store: Store, values: list[str], text: str, sensitive: bool) -> None:
+    """``%``, ``_`` and ``\\`` mean themselves; insensitive means ``str.casefold`` on both sides."""
+    bodies = [*values, text, f"x{text}y", f"{text}y", f"x{text}", text.swapcase()]
+    tags = [store.new(Tag, name=str(n), description=body) for n, body in enumerate(bodies)]
+    fold = str if sensitive else str.casefold
+    for op, holds in _TESTS.items():
+        found = store.backend.select(Query(Tag, OURS, Text(op, "description", text, sensitive)))
+        expected = [
+            tag.id for tag, body in zip(tags, bodies, strict=True) if holds(fold(body), fold(text))
+        ]
+        assert [tag.id for tag in found] == expected, op
+
+
+_TESTS: dict[Any, Callable[[str, str], bool]] = {
+    "contains": lambda body, text: text in body,
+    "starts_with": str.startswith,
+    "ends_with": str.endswith,
+}
+
+
+def simple(kind: Kind) -> st.SearchStrategy[Condition]:
+    return leaves(kind, OURS, 0)
+
+
+@proves("QRY-5", share=2, case=with_rows(simple))
+def a_condition_and_its_complement(store: Store, case: Case[Condition]) -> None:
+    """Every row of the tenant matches a condition or its ``Not``, never both, NULL or not."""
+    rows, drawn = case
+    records, places = stored(store, rows)
+    if not rows:
+        return
+    kind = type(rows[0])
+    query = places.query(Query(kind, OURS, drawn))
+    positive = list(store.backend.select(query))
+    negative = list(store.backend.select(query.evolve(where=Not(query.where))))
+    assert positive == meaning(query, records)
+    mine = {row.id for row in records if type(row) is kind and row.tenant_id == OURS}
+    ids = [row.id for row in [*positive, *negative]]
+    assert sorted(ids) == sorted(mine)
+
+
+@proves("QRY-5")
+def null_in_conditions(store: Store) -> None:
+    """``not_equals`` and ``not_in_list`` include NULL rows, comparisons never match them."""
+    present, absent = store.new(Tag, name="p", category="x"), store.new(Tag, name="a")
+    matches(store, Compare("category", "ne", "x"), absent)
+    matches(store, Not(Compare("category", "eq", "x")), absent)
+    matches(store, Not(Compare("category", "lt", "a")), present, absent)
+    matches(store, Compare("category", "ge", ""), present)
+    matches(store, Not(In("category", ["x"])), absent)
+    matches(store, In("category", [None]), absent)
+    matches(store, Not(In("category", [None])), present)
+    matches(store, In("category", ["x", None]), present, absent)
+    matches(store, Not(In("category", ["y", None])), present)
+    matches(store, IsNull("category"), absent)
+    matches(store, And([]), present, absent)
+
+
+def matches(store: Store, where: Condition, *expected: Tag) -> None:
+    found = store.backend.select(Query(Tag, OURS, where))
+    assert {tag.id for tag in found} == {tag.id for tag in expected}
+
+
+def nested(kind: Kind) -> st.SearchStrategy[Query]:
+    tenants = st.sampled_from([OURS, None])
+    return tenants.flatmap(
+        lambda tenant: in_queries(kind, tenant, 2).flatmap(
+            lambda found: st.sampled_from(
+                [Query(kind, tenant, found), Query(kind, tenant, Not(found))]
+            )
+        )
+    )
+
+
+@proves("QRY-10", case=with_rows(nested))
+def membership_in_another_query(store: Store, case: Case[Query]) -> None:
+    """``InQuery`` and its negation, two levels deep, in one tenant."""
+    answers(store, *case)
+
+
+@proves("QRY-10", "TEN-1")
+def membership_stays_in_its_tenant(store: Store) -> None:
+    """Across tenants too: a row is judged by rows of its own tenant."""
+    _, places = stored(store, [])
+    theirs = places.id(Document, 2)
+    same_key = InQuery("content_hash", Query(Document, None, equals(id=theirs)), "content_hash")
+    found = store.backend.select(Query(Document, None, same_key))
+    assert [document.id for document in found] == [theirs]
+
+
+@proves("QRY-8", share=2, case=with_rows(queries), fields=st.sets(st.integers(0, 30), max_size=4))
+def each_override_agrees_with_its_default(
+    store: Store, case: Case[Query], fields: set[int]
+) -> None:
+    """``count``, ``exists``, ``rows``, ``get_many``, ``select_many``: as if built on ``select``."""
+    records, places = stored(store, case[0])
+    query, backend = places.query(case[1]), store.backend
+    names = [name for n, name in enumerate(query.kind.domains) if n in fields]
+    ids = [row.id for row in records] + [0, 2**40]
+    assert backend.count(query) == Reader.count(backend, query)
+    assert backend.exists(query) == Reader.exists(backend, query)
+    assert list(backend.rows(query, names)) == list(Reader.rows(backend, query, names))
+    assert list(backend.search(query)) == list(Reader.search(backend, query))
+    wanted = query.kind, ids, query.tenant
+    assert backend.get_many(*wanted) == Reader.get_many(backend, *wanted)
+    several = [query, query.whole(), Query(Tag, OURS)]
+    assert backend.select_many(several) == Reader.select_many(backend, several)
+    assert list(backend.dump(query.tenant)) == list(Reader.dump(backend, query.tenant))
+
+
+def grouped(kind: Kind) -> st.SearchStrategy[tuple[Query, list[Any], list[Any]]]:
+    return st.tuples(queries(kind), by_parts(kind), measures(kind))
+
+
+@proves("QRY-8", case=with_rows(grouped))
+def aggregate_agrees_with_its_default(
+    store: Store, case: Case[tuple[Query, list[Any], list[Any]]]
+) -> None:
+    """Groups, their order, and each measure, whatever limit, offset and cursor say."""
+    rows, (drawn, by, measured) = case
+    _, places = stored(store, rows)
+    query = places.query(drawn)
+    given = store.backend.aggregate(query, by, measured)
+    wanted = Reader.aggregate(store.backend, query, by, measured)
+    assert [group.key for group in given] == [group.key for group in wanted]
+    for ours, theirs in zip(given, wanted, strict=True):
+        assert all(map(_close, ours.values, theirs.values))
+
+
+def _close(ours: Any, theirs: Any) -> bool:
+    """Equal, but for the order in which floats were added."""
+    if isinstance(ours, float) and isinstance(theirs, int | float):
+        return isclose(ours, theirs)
+    return type(ours) is type(theirs) and bool(ours == theirs)

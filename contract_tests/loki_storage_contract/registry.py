@@ -1,0 +1,66 @@
+"""The checks: functions that prove laws, registered by the modules in ``laws/``."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import attrs
+from hypothesis.strategies import SearchStrategy
+
+from loki_storage_contract.inventory import LAWS
+
+__all__ = ["CHECKS", "Check", "Claim", "checks_of", "proves", "unproven"]
+
+Claim = Literal["durable", "processes"]
+"""What a backend may claim; a check that needs more than a target claims is not run on it."""
+CheckFunction = TypeVar("CheckFunction", bound=Callable[..., None])
+
+
+@attrs.frozen
+class Check:
+    """A property (it has ``drawn``) or a scenario that fails where one of its laws is broken.
+
+    ``function(store, **drawn)`` is given an empty ``Store``. ``share``: how many examples it needs,
+    as a share of the profile's.
+    """
+
+    name: str
+    laws: tuple[str, ...]
+    function: Callable[..., None]
+    drawn: dict[str, SearchStrategy[Any]]
+    needs: tuple[Claim, ...] = ()
+    share: float = 1.0
+
+
+CHECKS: dict[str, Check] = {}
+"""Every check by name, in the order of registration."""
+
+
+def proves(
+    *laws: str,
+    needs: tuple[Claim, ...] = (),
+    share: float = 1.0,
+    **drawn: SearchStrategy[Any],
+) -> Callable[[CheckFunction], CheckFunction]:
+    """Register a function as a check of these laws; ``drawn`` makes it a property.
+
+    Raises ``KeyError`` for an unknown law, ``ValueError`` for a name that is taken.
+    """
+
+    def register(function: CheckFunction) -> CheckFunction:
+        name = f"{LAWS[laws[0]].id.lower().replace('-', '')}_{function.__name__}"
+        if name in CHECKS:
+            raise ValueError(f"two checks are named {name}")
+        CHECKS[name] = Check(name, laws, function, drawn, needs, share)
+        return function
+
+    return register
+
+
+def checks_of(law: str) -> list[Check]:
+    """The checks that cite a law."""
+    return [check for check in CHECKS.values() if law in check.laws]
+
+
+def unproven() -> list[str]:
+    """The laws that no check cites."""
+    return [law for law in LAWS if not checks_of(law)]

@@ -1,0 +1,112 @@
+"""What a check works with: handles to the target's store, storages over them, a clock."""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import attrs
+
+from loki_storage.batch import Batch, Insert
+from loki_storage.models import Record
+from loki_storage.plugins import plugin_manager
+from loki_storage.protocol import Backend
+from loki_storage.query import Query
+from loki_storage.storage import Storage
+from loki_storage_contract.records import TENANTS, sample
+from loki_storage_contract.target import BackendTarget
+from loki_storage_contract.values import NOON
+
+__all__ = ["Clock", "Store", "unchanged"]
+
+R = TypeVar("R", bound=Record)
+
+
+@attrs.define
+class Clock:
+    """A clock that stands still until it is moved, in either direction."""
+
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> datetime:
+        """Move by a ``timedelta`` of these units; the new time."""
+        self.now += timedelta(**by)
+        return self.now
+
+
+class Store:
+    """The target's store, with one handle open all the time; closes what it opened."""
+
+    def __init__(self, target: BackendTarget) -> None:
+        self.target, self.clock = target, Clock()
+        self._opened = ExitStack()
+        self.backend = self.open()
+
+    def open(self) -> Backend:
+        """Another handle to the same store, closed with this one."""
+        backend = self.target.open()
+        self._opened.callback(backend.close)
+        return backend
+
+    def storage(self, backend: Backend | None = None) -> Storage:
+        """A storage with ids of its own, over a handle, on this store's clock."""
+        return Storage(backend or self.backend, plugin_manager().hook, self.clock, self.target.name)
+
+    def reset(self) -> None:
+        """Empty the store and set the clock back, for the next example."""
+        self.target.reset(self.backend)
+        self.clock.now = NOON
+
+    def new(self, kind: type[R], tenant: str = TENANTS[0], **fields: Any) -> R:
+        """A plain record, stored under a leased id."""
+        record = self.plan(kind, tenant, **fields)
+        self.put(record)
+        return record
+
+    def plan(self, kind: type[R], tenant: str = TENANTS[0], **fields: Any) -> R:
+        """A plain record with a leased id, not stored."""
+        return sample(kind, self.backend.reserve({kind: 1})[kind].start, tenant, **fields)
+
+    def put(self, *records: Record) -> None:
+        """Store records, a batch per tenant, in the order in which tenants come."""
+        for tenant in dict.fromkeys(record.tenant_id for record in records):
+            mine = (record for record in records if record.tenant_id == tenant)
+            self.backend.apply(Batch(tenant, map(Insert, mine)))
+
+    def dump(self, tenant: str | None = None) -> list[Record]:
+        """The canonical dump: every record, parents first."""
+        return list(self.backend.dump(tenant))
+
+    def all(self, kind: type[R], tenant: str | None = None) -> list[R]:
+        """Every record of a kind, by id."""
+        return list(self.backend.select(Query(kind, tenant)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._opened.close()
+
+
+def unchanged(store: Store, action: Callable[[], Any], *errors: type[Exception]) -> Any:
+    """Call what must be refused with one of these errors and leave the store as it was."""
+    before = store.dump()
+    try:
+        action()
+    except errors as error:
+        assert store.dump() == before, "it was refused, and changed the store all the same"
+        return error
+    raise AssertionError(f"it was not refused with {_names(errors)}")
+
+
+def _names(errors: Iterable[type[Exception]]) -> str:
+    return " or ".join(error.__name__ for error in errors)

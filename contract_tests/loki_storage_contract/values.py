@@ -1,0 +1,135 @@
+"""Values of every field: a few near ones, on which rows collide, and the hostile ones.
+
+The hostile ones are legal (VAL), and each broke some store: they come back exactly, or the store
+is wrong.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from loki_storage.values import Boolean, Color, Domain, Integer, Json, Number, Text, Time, Word
+
+__all__ = [
+    "HOSTILE_JSON",
+    "HOSTILE_TEXTS",
+    "HOSTILE_TIMES",
+    "NOON",
+    "any_value",
+    "near",
+    "near_value",
+]
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+_TICK = timedelta(microseconds=1)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+NEAR_TEXTS = ["a", "A", "", "a%", "%", "_", "\\", "ß", "SS", "é", "e\u0301", "\U0001f600", "\uffff"]
+NEAR_TIMES = [NOON, NOON + _TICK, NOON - _TICK, _FIRST, _LAST]
+NEAR_JSON: list[Any] = [
+    *({"a": 1}, {"a": 1.0}, {"a": None}, {}, [], 0, "", [True]),
+    {"a": {"b": [1, [2]]}},
+]
+
+HOSTILE_TEXTS = [
+    *("", " ", "\t", "\n", "\r\n", "a\rb", " a ", "a\u0301", "\u00e1", "\u0130", "\u1e9e"),
+    *("%", "_", "\\", "\\%", "'", '"', "''", "`", ";--", "$1", "?", ":a", "{}", "%s", "%(a)s"),
+    *("\x01", "\x1a", "\x7f", "\x85", "\u2028", "\u200b", "\ufeff", "\ufffd", "\ufffe", "\uffff"),
+    *("\U0001f600", "\U0010ffff", "a" * 1000, "\U0001f600" * 100, "null", "NULL", "0", "1e5"),
+    *("true", "\\u0000", "\\x00", "\x1b[0m", "=1+1", "{", "[]", '{"a":1}', "2026-03-01"),
+]
+HOSTILE_JSON: list[Any] = [
+    *({}, [], "", 0, 1, 1.0, -0.0, 0.1, 1e22, 5e-324, 10**18, 2**63, -(2**63) - 1, 10**40),
+    *(True, False, [None], {"a": None}, {"": ""}, {"b": 1, "a": 2}, {"a": 2, "b": 1}, [[]]),
+    *({"a": {"b": {"c": [1, 2.0, "3"]}}}, {"\U0001f600": "\uffff"}, {"a.b": 1, "a": {"b": 2}}),
+    *([1, "1", 1.0, True], {"1": 1, "01": 2}, "\u2028", ["\\", '"', "/", "\x01"], [1e308, -1e308]),
+]
+HOSTILE_TIMES = [
+    *(_FIRST, _FIRST + _TICK, _LAST, _LAST - _TICK, NOON, NOON + _TICK, NOON - _TICK),
+    *(datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), datetime(1970, 1, 1, tzinfo=UTC)),
+    *(datetime(1582, 10, 10, tzinfo=UTC), datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC)),
+    *(datetime(2024, 2, 29, tzinfo=UTC), datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)),
+]
+
+
+def near(domain: Domain) -> list[Any]:
+    """A few legal values, and None where it is legal."""
+    return [*_near(domain), *([None] if domain.nullable else [])]
+
+
+def _near(domain: Domain) -> list[Any]:
+    match domain:
+        case Boolean():
+            return [True, False]
+        case Integer(minimum=minimum, maximum=maximum):
+            return [n for n in (1, 2, 3, 0, maximum) if n >= minimum]
+        case Number(minimum=minimum, maximum=maximum):
+            return [minimum, (minimum + maximum) / 3, maximum]
+        case Time():
+            return NEAR_TIMES
+        case Json():
+            return NEAR_JSON
+        case Color():
+            return ["#00ff00", "#00FF00"]
+        case Word():
+            return [*list(domain.vocabulary)[:4], *(["A", "é"] if domain.open else [])]
+        case Text():
+            return _fitting(domain, NEAR_TEXTS)
+    raise AssertionError(domain)
+
+
+def near_value(domain: Domain) -> st.SearchStrategy[Any]:
+    """One of the near values."""
+    return st.sampled_from(near(domain))
+
+
+def any_value(domain: Domain) -> st.SearchStrategy[Any]:
+    """Any legal value, the hostile ones often."""
+    legal = _any_value(domain)
+    return st.none() | legal if domain.nullable else legal
+
+
+def _any_value(domain: Domain) -> st.SearchStrategy[Any]:
+    match domain:
+        case Integer(minimum=minimum, maximum=maximum):
+            return st.integers(minimum, maximum)
+        case Number(minimum=minimum, maximum=maximum):
+            return st.floats(minimum, maximum)
+        case Time():
+            return st.sampled_from(HOSTILE_TIMES) | st.datetimes(timezones=st.just(UTC))
+        case Json():
+            return st.sampled_from(HOSTILE_JSON) | _json
+        case Boolean() | Color():
+            return near_value(domain)
+        case Word():
+            return st.sampled_from(
+                [*domain.vocabulary, *(["A", "é", "x y"] if domain.open else [])]
+            )
+        case Text(minimum=minimum, limit=limit):
+            fitting = st.sampled_from(_fitting(domain, HOSTILE_TEXTS))
+            return fitting | st.text(_characters, min_size=minimum, max_size=min(limit or 99, 99))
+    raise AssertionError(domain)
+
+
+def _fitting(domain: Text, texts: list[str]) -> list[str]:
+    longest = len(max(texts, key=len)) if domain.limit is None else domain.limit
+    return [text for text in texts if domain.minimum <= len(text) <= longest]
+
+
+_characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+_scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**40), 10**40)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(_characters, max_size=9)
+)
+_json = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(_characters, max_size=4), inner)
+    ),
+    max_leaves=8,
+).filter(lambda value: value is not None)
