@@ -62,6 +62,11 @@ from loki_storage.errors import (
 from loki_storage.hookspecs import (
     hookimpl,
 )
+from loki_storage.intercepts import (
+    Intercept,
+    RecordedIntercept,
+    StoredIntercept,
+)
 from loki_storage.models import (
     AuditEntry,
     AuditTrail,
@@ -172,6 +177,7 @@ __all__ = [
     "In",
     "InQuery",
     "Insert",
+    "Intercept",
     "InvalidField",
     "InvalidValue",
     "IsNull",
@@ -192,6 +198,7 @@ __all__ = [
     "ReadOnly",
     "Reader",
     "Record",
+    "RecordedIntercept",
     "Require",
     "RestoreRejected",
     "ResultScope",
@@ -210,6 +217,7 @@ __all__ = [
     "StorageDamaged",
     "StorageError",
     "StorageFull",
+    "StoredIntercept",
     "Sum",
     "Tag",
     "TagRepository",

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import attrs
 
 from loki_storage.batch import Batch
 from loki_storage.errors import Conflict, Duplicate, StaleWrite, StorageError
-from loki_storage.intercepts import Intercept, to_corrections, to_report
+from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.models import (
     AuditEntry,
     Correction,
@@ -24,44 +23,10 @@ from loki_storage.rules import corrections as correction_rules
 from loki_storage.rules import documents as document_rules
 from loki_storage.rules import validations as validation_rules
 from loki_storage.rules.corrections import Applied
-from loki_storage.unit_of_work import UnitOfWork
-from loki_storage.values import JsonValue
+from loki_storage.rules.change import Change
+from loki_storage.unit_of_work import Lost, UnitOfWork
 
-__all__ = ["Intercepts", "RecordedIntercept", "StoredIntercept"]
-
-
-@attrs.frozen
-class RecordedIntercept:
-    """What recording an intercept came to.
-
-    ``version``: the corrected text's version, where there is one. ``replayed``: it was recorded
-    before, and nothing was written. ``reused``: the document was there already.
-    """
-
-    document: Document
-    validation: Validation
-    version: Document | None
-    replayed: bool
-    reused: bool = False
-
-
-@attrs.frozen
-class StoredIntercept:
-    """A recorded intercept as it lies in the store."""
-
-    document: Document
-    version: Document | None
-    validation: Validation
-    results: Sequence[ValidationResult] = attrs.field(repr=False)
-    corrections: Sequence[Correction] = attrs.field(repr=False)
-
-    def to_report(self) -> dict[str, JsonValue]:
-        """The report that came in."""
-        return to_report(self.document, self.validation, self.results)
-
-    def to_corrections(self) -> dict[str, JsonValue] | None:
-        """The correction result that came in; None where none did."""
-        return to_corrections(self.document, self.version, self.validation, self.corrections)
+__all__ = ["Intercepts"]
 
 
 @attrs.frozen
@@ -110,9 +75,7 @@ class Intercepts:
             [
                 mine,
                 query(Document, InQuery("id", mine, "document_id")),
-                query(
-                    ValidationResult, equals(validation_id=validation_id), order=(Order("id"),)
-                ),
+                query(ValidationResult, equals(validation_id=validation_id), order=(Order("id"),)),
                 query(Correction, equals(validation_id=validation_id), order=(Order("id"),)),
             ]
         )
@@ -195,7 +158,7 @@ class Intercepts:
                 document, id=plan.ids[Document].pop(0), content=intercept.corrected
             )
             document = document.replaced({"is_latest": False})
-        self._session.add(document_rules.create_intercepted(document, version), self._lost(plan))
+        self._add(plan, document_rules.create_intercepted(document, version))
         return document, version
 
     def _correct(self, plan: _Plan, document: Document) -> Document | None:
@@ -211,7 +174,7 @@ class Intercepts:
             now=plan.now,
             user_id=intercept.user_id,
         )
-        self._session.add(document_rules.create_version(view, parent, version))
+        self._add(plan, document_rules.create_version(view, parent, version))
         return version
 
     def _validate(self, plan: _Plan, document: Document, *, new: bool) -> Validation:
@@ -221,8 +184,7 @@ class Intercepts:
         )
         ids = plan.ids.get(ValidationResult, [])
         results = intercept.results(ids, plan.tenant, id, plan.now)
-        change = validation_rules.record(validation, results, document, new=new)
-        self._session.add(change, self._lost(plan))
+        self._add(plan, validation_rules.record(validation, results, document, new=new))
         return validation
 
     def _record_corrections(
@@ -245,10 +207,15 @@ class Intercepts:
         if version is not None:
             applied = Applied(tuple(ids), version.id, document.id)
         history = plan.ids[CorrectionHistory]
-        change = correction_rules.record(records, history, applied, document, plan.by, new=new)
-        self._session.add(change)
+        self._add(
+            plan, correction_rules.record(records, history, applied, document, plan.by, new=new)
+        )
 
-    def _lost(self, plan: _Plan) -> Any:
+    def _add(self, plan: _Plan, change: Change) -> None:
+        request_id = plan.intercept.request_id or change.request_id
+        self._session.add(attrs.evolve(change, request_id=request_id), self._lost(plan))
+
+    def _lost(self, plan: _Plan) -> Lost:
         def lost(error: Conflict, batch: Batch) -> StorageError | None:
             if not isinstance(error, Duplicate):
                 return None

@@ -1,7 +1,7 @@
 """``open_storage``, ``Storage`` and ``Session``: where everything begins."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,10 +16,12 @@ from loki_storage.configuration import (
     scheme_of,
 )
 from loki_storage.errors import Contention, InvalidValue, StorageError
+from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
 from loki_storage.plugins import find_backend, plugin_manager
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
+from loki_storage.recording import Intercepts
 from loki_storage.repositories import (
     AuditRepository,
     CorrectionRepository,
@@ -73,6 +75,18 @@ class Session(UnitOfWork):
     def tags(self) -> TagRepository:
         """Tags."""
         return TagRepository(self)
+
+    def record_intercept(self, intercept: Intercept) -> RecordedIntercept:
+        """Record what the interceptor saw, decided and changed, as one batch; idempotent."""
+        return Intercepts(self).record(intercept)
+
+    def record_intercepts(self, intercepts: Sequence[Intercept]) -> list[RecordedIntercept]:
+        """Record many intercepts with one commit."""
+        return [self.record_intercept(intercept) for intercept in intercepts]
+
+    def get_intercept(self, validation_id: int) -> StoredIntercept | None:
+        """What was recorded: ``to_report()`` and ``to_corrections()`` equal what came in."""
+        return Intercepts(self).get(validation_id)
 
 
 class Storage:

@@ -215,6 +215,7 @@ class SqlBackend(SqlReader, Backend):
                 self._commit(connection)
             except BaseException:
                 self._roll_back(connection)
+                self._writer.forget()
                 raise
 
     def _roll_back(self, connection: Connection) -> None:

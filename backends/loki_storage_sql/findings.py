@@ -3,6 +3,9 @@
 ``validation_results`` is a view; only this module knows the two tables behind it. A finding's id
 is 63 bits of a BLAKE2b of its content, keyed with the store's own key, so a finding is written
 with insert-or-ignore, without a read. A finding goes with the last result that points at it.
+
+A process does not write again what it has seen written. Should the finding be gone by then, the
+reference from the result breaks, and the batch is applied again with everything forgotten.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +51,12 @@ class ResultWriter(RowWriter):
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _Texts(self, schema)
         self._known: dict[Content, Finding] = {}
+        self._stored: set[int] = set()
         self._key: bytes | None = None
+
+    def forget(self) -> None:
+        """Take nothing for stored: what was written may have been rolled back, or removed."""
+        self._stored.clear()
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
         ids = self._write_findings(connection, [_content(record.__dict__) for record in records])
@@ -95,16 +103,20 @@ class ResultWriter(RowWriter):
         """Store those of them that are new; the id of each."""
         known = self._known
         findings = [known.get(said) or self._remember(connection, said) for said in contents]
-        rows = {finding[0]: finding for finding in findings}
-        # In id order: concurrent writers then wait for each other instead of deadlocking.
-        connection.executemany(self._texts.insert_findings, [rows[id] for id in sorted(rows)])
-        return [finding[0] for finding in findings]
+        ids = [finding[0] for finding in findings]
+        if not self._stored.issuperset(ids):
+            rows = {finding[0]: finding for finding in findings if finding[0] not in self._stored}
+            # In id order: concurrent writers then wait for each other instead of deadlocking.
+            connection.executemany(self._texts.insert_findings, [rows[id] for id in sorted(rows)])
+            self._stored.update(rows)
+        return ids
 
     def _remember(self, connection: Connection, content: Content) -> Finding:
         plain = tuple(None if part is None else str(part) for part in content)
         finding = (finding_id(self._store_key(connection), plain), *plain)
         if len(self._known) >= REMEMBERED_FINDINGS:
             self._known.clear()
+            self._stored.clear()
         self._known[content] = finding
         return finding
 
@@ -128,6 +140,7 @@ class ResultWriter(RowWriter):
         self, connection: Connection, tenant: str, before: dict[int, Finding]
     ) -> None:
         ids = sorted({finding[0] for finding in before.values()})
+        self._stored.difference_update(ids)
         self._execute(connection, self._texts.delete_orphans, tenant, ids)
 
     def _execute(

@@ -92,7 +92,11 @@ class Writer:
             for kind, table in schema.tables.items()
             if kind is not ValidationResult
         }
-        self._writers[ValidationResult] = ResultWriter(dialect, schema)
+        self._writers[ValidationResult] = self._results = ResultWriter(dialect, schema)
+
+    def forget(self) -> None:
+        """The last transaction was not committed: nothing is known of what it wrote."""
+        self._results.forget()
 
     def write(self, connection: Connection, tenant: str, plan: Plan) -> None:
         """Run the groups inside the caller's transaction.

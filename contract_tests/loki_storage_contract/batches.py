@@ -5,7 +5,6 @@ written apart from ``loki_storage.batch.check``, which is one of the things it j
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any, Literal
 
 import attrs
@@ -15,6 +14,7 @@ from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
 from loki_storage.errors import BrokenReference, Duplicate, StaleWrite, StorageError
 from loki_storage.models import Kind, Record
 from loki_storage_contract.records import ROOM, TENANTS, any_row, at_home
+from loki_storage_contract.values import remembered
 
 __all__ = ["Draft", "Rows", "batch_of", "by_key", "drafts", "judged"]
 
@@ -95,7 +95,7 @@ class Draft:
     guard: Guard
 
 
-@cache
+@remembered
 def drafts() -> st.SearchStrategy[list[tuple[str, list[Draft]]]]:
     """A few batches, each of a tenant."""
     draft = st.builds(

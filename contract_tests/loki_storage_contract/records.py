@@ -6,7 +6,6 @@ ids and puts records, queries and operations in their place, so that a store may
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from itertools import count
 from typing import Any, TypeVar
 
@@ -17,7 +16,7 @@ from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
 from loki_storage.models import KINDS, Chain, Document, DocumentTag, Kind, Record, Tag
 from loki_storage.protocol import Backend
 from loki_storage.query import And, Compare, Condition, In, InQuery, Not, Or, Query
-from loki_storage_contract.values import any_value, near, near_value
+from loki_storage_contract.values import any_value, near, near_value, remembered
 
 __all__ = [
     "ROOM",
@@ -61,26 +60,26 @@ def record_of(kind: Kind, id: int, tenant: str = TENANTS[0]) -> st.SearchStrateg
     return _built(kind, any_value, {**fixed, "tenant_id": st.just(tenant)})
 
 
-@cache
+@remembered
 def rows_of(kind: Kind) -> st.SearchStrategy[list[Any]]:
     """Rows with near values and ids from 3, whose references mostly meet ``parents``."""
-    return st.lists(row_of(kind), max_size=10).map(_numbered)  # type: ignore[arg-type]
+    return st.lists(row_of(kind), min_size=1, max_size=10).map(_numbered)
 
 
-@cache
+@remembered
 def mixed_rows() -> st.SearchStrategy[list[Record]]:
     """Such rows of several kinds."""
     return st.lists(any_row(), max_size=12).map(_numbered)
 
 
-@cache
+@remembered
 def any_row() -> st.SearchStrategy[Record]:
     """Such a row of any kind, more often of those where keys and references meet."""
     kinds = [*KINDS.values(), Chain, Document, Tag, DocumentTag]
     return st.one_of([row_of(kind) for kind in kinds])
 
 
-@cache
+@remembered
 def row_of(kind: Kind) -> st.SearchStrategy[Any]:
     """Such a row of the kind, with id 1."""
     close: dict[str, st.SearchStrategy[Any]] = {

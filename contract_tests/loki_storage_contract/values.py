@@ -4,8 +4,10 @@ The hostile ones are legal (VAL), and each broke some store: they come back exac
 is wrong.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, ParamSpec, TypeVar
 
 from hypothesis import strategies as st
 
@@ -19,8 +21,11 @@ __all__ = [
     "any_value",
     "near",
     "near_value",
+    "remembered",
 ]
 
+P = ParamSpec("P")
+T = TypeVar("T")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 _TICK = timedelta(microseconds=1)
@@ -52,6 +57,11 @@ HOSTILE_TIMES = [
     *(datetime(1582, 10, 10, tzinfo=UTC), datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC)),
     *(datetime(2024, 2, 29, tzinfo=UTC), datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)),
 ]
+
+
+def remembered(build: Callable[P, T]) -> Callable[P, T]:
+    """Build each strategy once: to build it costs more than to draw from it."""
+    return cache(build)  # type: ignore[return-value]
 
 
 def near(domain: Domain) -> list[Any]:

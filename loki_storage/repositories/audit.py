@@ -3,17 +3,17 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Any, ClassVar
 
 from loki_storage.enums import AuditAction, EntityType
-from loki_storage.errors import InvalidValue
 from loki_storage.models import AuditEntry, Document, Kind
 from loki_storage.protocol import Day
 from loki_storage.query import Compare, Condition, In, Order, equals
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.rules import audit as rules
 from loki_storage.rules.change import NO_CLIENT
-from loki_storage.values import JsonValue
+from loki_storage.values import Integer, JsonValue
 
 __all__ = ["AuditRepository"]
 
@@ -87,8 +87,7 @@ class AuditRepository(Repository[AuditEntry]):
         self, client_id: str | None = None, days: int = 7
     ) -> list[dict[str, Any]]:
         """Actions per UTC day, oldest first, empty days included: ``{"date", "actions"}``."""
-        if not 1 <= days <= 3_660:
-            raise InvalidValue("days", "must be within 1 and 3,660")
+        Integer(1, 3_660).accept("days", days)
         today = self._session.now().date()
         first = today - timedelta(days=days - 1)
         since = Compare("timestamp", "ge", _midnight(first))
@@ -123,15 +122,26 @@ class AuditRepository(Repository[AuditEntry]):
         return self._list(query.evolve(limit=limit, offset=offset))
 
     def _roots(self, document_id: int) -> list[int]:
-        """The chain's root id; of a purged document the id itself."""
+        """The chain's root id; of a purged version the one that its purge tells of (AUD-1)."""
         document = self._session.get(Document, document_id)
-        return [document_id if document is None else document.root_id]
+        if document is not None:
+            return [document.root_id]
+        purges = self._query(equals(action=AuditAction.PURGE, entity_type=EntityType.DOCUMENT))
+        told = (entry for entry in self._session.select(purges) if _tells(entry, document_id))
+        return [document_id, *(entry.document_id for entry in islice(told, 1))]
 
     def _oldest(self, before: datetime, limit: int) -> list[AuditEntry]:
         query = self._query(
             Compare("timestamp", "lt", before), order=(Order("timestamp"),), limit=limit
         )
         return list(self._session.select(query))
+
+
+def _tells(entry: AuditEntry, document_id: int) -> bool:
+    """Whether an entry tells of this document version."""
+    rows: Any = (entry.changes or {}).get("rows", ())
+    ranges = [ids for row in rows if row["kind"] == Document.table for ids in row["ids"]]
+    return any(first <= document_id <= last for first, last in ranges)
 
 
 def _midnight(day: date) -> datetime:

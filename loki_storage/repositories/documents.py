@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
-from loki_storage.errors import InvalidValue, NotFound
+from loki_storage.errors import InvalidField, InvalidValue, NotFound
 from loki_storage.models import (
     Chain,
     Correction,
@@ -26,6 +26,7 @@ from loki_storage.query import (
     Order,
     Query,
     all_of,
+    any_of,
     equals,
 )
 from loki_storage.repositories import races
@@ -154,6 +155,8 @@ class DocumentRepository(Repository[Document]):
         """
         unit = DocumentRepository(self._session.fresh())
         if isinstance(ids, Query):
+            if ids.kind is not Document:
+                raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
             ids = [row[0] for row in unit._session.rows(ids, ("id",))]
         gone: list[int] = []
         for id in ids:
@@ -196,8 +199,10 @@ class DocumentRepository(Repository[Document]):
         include_deleted: bool = False,
         versions: Versions = "heads",
     ) -> list[Document]:
-        """A client's documents, newest first."""
-        shown = And(()) if include_deleted else self._shown(versions)
+        """A client's documents, newest first; with ``include_deleted`` deleted versions too."""
+        shown = self._shown(versions)
+        if include_deleted:
+            shown = any_of(shown, equals(is_deleted=True))
         query = self._query(equals(client_id=client_id), shown, order=(Order("created_at", True),))
         return self._list(query.evolve(limit=limit, offset=offset))
 

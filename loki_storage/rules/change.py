@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from loki_storage.batch import Delete, Insert, Operation, Require, Update
+from loki_storage.batch import Delete, Insert, Require, Update
 from loki_storage.enums import ActorType, AuditAction, EntityType
 from loki_storage.models import (
     AuditEntry,
@@ -41,7 +41,7 @@ __all__ = [
     "Step",
     "audit_entry",
     "edit",
-    "operations",
+    "guarded_edit",
     "ranges",
     "read_noted",
     "told",
@@ -99,6 +99,8 @@ class Change:
     document_id: int | None = None
     validation_id: int | None = None
     metadata: JsonValue = None
+    request_id: str | None = None
+    """The request that it came with, where that is another than the session's."""
 
 
 def edit(before: Record, guard: Mapping[str, object] | None = None, /, **changes: object) -> Edit:
@@ -109,6 +111,16 @@ def edit(before: Record, guard: Mapping[str, object] | None = None, /, **changes
         if before.stored(field) != before.domains[field].accept(field, value)
     }
     return Edit(before, real, guard or {})
+
+
+def guarded_edit(before: Record, /, *others: str, **changes: object) -> Edit:
+    """An edit that fails where another writer has changed one of its fields, or ``others``.
+
+    Without that an update would be lost, and what the audit tells as ``before`` untrue.
+    """
+    changed = edit(before, **changes)
+    as_read = {field: before.stored(field) for field in (*others, *changed.changes)}
+    return Edit(before, changed.changes, as_read)
 
 
 def audit_entry(change: Change, *, id: int, tenant: str, actor: Actor, now: datetime) -> AuditEntry:
@@ -127,7 +139,7 @@ def audit_entry(change: Change, *, id: int, tenant: str, actor: Actor, now: date
         metadata_json=change.metadata,
         ip_address=actor.ip_address,
         user_agent=actor.user_agent,
-        request_id=actor.request_id,
+        request_id=change.request_id or actor.request_id,
         timestamp=now,
         client_id=change.client_id,
     )
@@ -239,12 +251,3 @@ def told(field: str, value: Any) -> JsonValue:
     if isinstance(value, datetime):
         return value.isoformat()
     return str.__str__(value) if isinstance(value, str) else value
-
-
-def operations(change: Change) -> list[Operation]:
-    """The steps as operations of a batch."""
-    return [
-        step.operation if isinstance(step, Edit | Removal) else step
-        for step in change.steps
-        if not (isinstance(step, Edit) and not step.changes)
-    ]

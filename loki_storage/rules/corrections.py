@@ -10,7 +10,7 @@ from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, CorrectionStatus, EntityType
 from loki_storage.errors import IllegalTransition, InvalidField, InvalidValue, StaleVersion
 from loki_storage.models import Correction, CorrectionHistory, Document, Validation
-from loki_storage.rules.change import Change, Step, edit, told
+from loki_storage.rules.change import Change, Step, edit, guarded_edit, told
 from loki_storage.rules.validations import live_version, require_version
 from loki_storage.values import JsonValue, canonical
 
@@ -247,9 +247,9 @@ def _moved(
     fields: Mapping[str, object],
     more: Mapping[str, JsonValue] | None = None,
 ) -> list[Step]:
-    """The edit of a correction, guarded by its status, and its history row (COR-1)."""
+    """The edit of a correction, and its history row (COR-1)."""
     moment = max(now, correction.updated_at)
-    changed = edit(correction, {"status": correction.status}, **fields, updated_at=moment)
+    changed = guarded_edit(correction, "status", **fields, updated_at=moment)
     after = correction.replaced(changed.operation.changes)
     changes: dict[str, JsonValue] = {
         "fields": {

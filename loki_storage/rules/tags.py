@@ -6,7 +6,7 @@ from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, EntityType
 from loki_storage.errors import InvalidField
 from loki_storage.models import Chain, DocumentTag, Tag
-from loki_storage.rules.change import NO_CLIENT, Change, Removal, Step, edit
+from loki_storage.rules.change import NO_CLIENT, Change, Removal, Step, guarded_edit
 from loki_storage.rules.documents import require_live
 
 __all__ = ["EDITABLE", "create", "delete", "link", "unlink", "update"]
@@ -26,7 +26,7 @@ def update(tag: Tag, **fields: object) -> Change | None:
     for name in fields:
         if name not in EDITABLE:
             raise InvalidField(name, "cannot be updated on a tag", EDITABLE)
-    changed = edit(tag, **fields)
+    changed = guarded_edit(tag, **fields)
     return _change(AuditAction.UPDATE, tag, [changed]) if changed.changes else None
 
 

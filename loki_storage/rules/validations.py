@@ -14,7 +14,7 @@ from loki_storage.enums import (
 )
 from loki_storage.errors import IllegalTransition, InvalidValue, NotFound
 from loki_storage.models import Document, Validation, ValidationResult
-from loki_storage.rules.change import Change, Step, edit
+from loki_storage.rules.change import Change, Step, guarded_edit
 from loki_storage.values import JsonValue
 
 __all__ = [
@@ -103,18 +103,16 @@ def add_results(
         return None
     added = counters((result.status, result.severity) for result in results)
     counted = {name: getattr(validation, name) + n for name, n in added.items()}
-    guard = {"status": validation.status, **{name: getattr(validation, name) for name in added}}
-    steps: list[Step] = [edit(validation, guard, **counted), *map(Insert, results)]
+    steps: list[Step] = [guarded_edit(validation, "status", **counted), *map(Insert, results)]
     steps.append(live_version(document))
     return _change(AuditAction.UPDATE, validation, document.root_id, steps)
 
 
 def complete(validation: Validation, document: Document, now: datetime, risk: RiskLevel) -> Change:
     """in_progress -> completed, with the overall risk (VLD-3)."""
-    # A failure that comes meanwhile could be worse than the risk that was read off the others.
-    guard = {"fail_count": validation.fail_count}
     fields = {"overall_risk": risk, **_ended(validation, now)}
-    return _move(validation, document, ValidationStatus.COMPLETED, fields, guard)
+    # A failure that comes meanwhile could be worse than the risk that was read off the others.
+    return _move(validation, document, ValidationStatus.COMPLETED, fields, "fail_count")
 
 
 def fail(
@@ -176,12 +174,11 @@ def _move(
     document: Document,
     status: ValidationStatus,
     fields: Mapping[str, object],
-    guard: Mapping[str, object] | None = None,
+    *asked: str,
 ) -> Change:
     if status not in _NEXT.get(validation.status, ()):
         raise _illegal(validation, f"cannot become {status}")
-    as_read = {"status": validation.status, **(guard or {})}
-    moved = edit(validation, as_read, status=status, **fields)
+    moved = guarded_edit(validation, *asked, status=status, **fields)
     steps: list[Step] = [moved, live_version(document)]
     return _change(_ACTIONS[status], validation, document.root_id, steps)
 
