@@ -6,7 +6,7 @@ so a broken plugin never stops a host that does not use it (PLG-1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -101,34 +101,45 @@ def _entry_points() -> list[EntryPoint]:
 
 def _load(point: EntryPoint, manager: pluggy.PluginManager) -> BackendSpec:
     try:
-        plugin: Any = point.load()
-    except Exception as error:  # whatever a plugin's import raises is that plugin's fault
+        offered = _offered(point, manager)
+    except Exception as error:  # whatever a plugin raises here is that plugin's fault
         raise PluginError(
             f"backend {point.name!r} of {_owner(point)} cannot be imported "
             f"({type(error).__name__}); reinstall it or ask its authors"
         ) from error
-    if not manager.has_plugin(point.name):
-        manager.register(plugin, name=point.name)
-    offered = [spec for specs in manager.hook.loki_register_backends() for spec in _as_list(specs)]
     for spec in offered:
         if point.name in (spec.name, *spec.schemes):
             return _checked(spec, _owner(point))
     raise PluginError(f"{_owner(point)} registers no backend named {point.name!r}")
 
 
-def _as_list(specs: Any) -> list[BackendSpec]:
+def _offered(point: EntryPoint, manager: pluggy.PluginManager) -> list[BackendSpec]:
+    """Import a plugin, register it, and ask it for its backends."""
+    if not manager.has_plugin(point.name):
+        manager.register(point.load(), name=point.name)
+    offered = [spec for specs in manager.hook.loki_register_backends() for spec in _listed(specs)]
+    return [spec for spec in offered if isinstance(spec, BackendSpec)]
+
+
+def _listed(specs: Any) -> Sequence[Any]:
     return [specs] if isinstance(specs, BackendSpec) else list(specs)
 
 
 def _checked(spec: BackendSpec, owner: str) -> BackendSpec:
-    ours, theirs = PROTOCOL_VERSION.split("."), spec.protocol_version.split(".")
-    if theirs[0] != ours[0] or int(theirs[1]) > int(ours[1]):
+    ours, theirs = _version(PROTOCOL_VERSION), _version(str(spec.protocol_version))
+    if theirs[:1] != ours[:1] or theirs > ours:
         upgrade = "loki-storage" if theirs > ours else owner
         raise PluginError(
             f"backend {spec.name!r} of {owner} is written for protocol {spec.protocol_version}, "
             f"this loki-storage speaks {PROTOCOL_VERSION}; upgrade {upgrade}"
         )
     return spec
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """A protocol version as numbers; what is none is older than every version."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(part.isdecimal() for part in parts) else ()
 
 
 def _unknown(name: str) -> str:

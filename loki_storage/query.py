@@ -448,7 +448,7 @@ def _value_from_json(data: Mapping[str, Any]) -> object:
                 return datetime.fromisoformat(text)
             case {"json": str(text), **rest} if not rest:
                 return canonical(parse(text))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         if isinstance(error, InvalidField | InvalidValue):
             raise
     raise InvalidValue("query", "is not the JSON form of a query")

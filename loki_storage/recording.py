@@ -22,8 +22,8 @@ from loki_storage.repositories import DocumentRepository
 from loki_storage.rules import corrections as correction_rules
 from loki_storage.rules import documents as document_rules
 from loki_storage.rules import validations as validation_rules
-from loki_storage.rules.corrections import Applied
 from loki_storage.rules.change import Change
+from loki_storage.rules.corrections import Applied
 from loki_storage.unit_of_work import Lost, UnitOfWork
 
 __all__ = ["Intercepts"]
@@ -52,7 +52,7 @@ class Intercepts:
 
         The document is reused when a live version of the client has exactly this text: a head
         first, then the lowest id. Raises ``DuplicateDocument`` or ``StaleWrite`` at commit where
-        another writer recorded the same text at the same time; ``storage.run`` then joins it (DUP-4).
+        another writer recorded the same text at the same time; ``storage.run`` joins it (DUP-4).
         """
         known, live = self._read(intercept)
         if known is not None:

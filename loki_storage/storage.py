@@ -15,7 +15,7 @@ from loki_storage.configuration import (
     make_parent,
     scheme_of,
 )
-from loki_storage.errors import Contention, InvalidValue, StorageError
+from loki_storage.errors import ConnectionLost, Contention, InvalidValue, StorageError
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
 from loki_storage.plugins import find_backend, plugin_manager
@@ -124,8 +124,9 @@ class Storage:
     def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:
         """``fn(session)``, committed; the whole unit again when another writer was first (TXN-4).
 
-        A rule's own error that a second run meets again is raised as it is. ``Contention`` when the
-        timeout (seconds) ends first; then nothing of this unit was written.
+        A rule's own error that a second run meets again is raised as it is, and so is a lost
+        connection when the timeout (seconds) ends. ``Contention`` where other writers won until
+        then; nothing of this unit was written.
         """
         deadline, seen = time.monotonic() + timeout, _Repeated()
         for pause in pauses():
@@ -136,6 +137,8 @@ class Storage:
                 if not error.retryable or seen.again(error):
                     raise
                 if time.monotonic() + pause >= deadline:
+                    if isinstance(error, ConnectionLost):
+                        raise
                     raise Contention(
                         f"other writers won for {timeout:g} s; nothing was written, try again later"
                     ) from error
@@ -196,7 +199,12 @@ def open_storage(
     ones are ``InvalidField``. Raises ``PluginError`` where no backend fits the URL, and
     ``SchemaOutdated`` where the store has another schema revision (MIG-1).
     """
-    chosen = settings or load_settings(url, **options)
+    if settings is None:
+        chosen = load_settings(url, **options)
+    else:
+        chosen = attrs.evolve(
+            settings, url=url or settings.url, options={**settings.options, **options}
+        )
     manager = plugin_manager()
     spec = find_backend(scheme_of(chosen.url), manager)
     backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen.options))
@@ -221,6 +229,8 @@ def _actor(actor: Actor | str | None) -> Actor:
     if actor is None:
         return SYSTEM
     chosen = Actor(actor) if isinstance(actor, str) else actor
+    if not isinstance(chosen, Actor):
+        raise InvalidValue("actor", "must be an Actor or the id of a user")
     domains = AuditEntry.domains
     return Actor(
         id=domains["actor_id"].accept("actor", chosen.id),  # type: ignore[arg-type]

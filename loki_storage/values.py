@@ -168,7 +168,7 @@ class Time(Domain):
             naive = datetime.combine(value.date(), value.time()) - offset
         except OverflowError:
             raise InvalidValue(field, "must be within the years 1 and 9999 in UTC") from None
-        return naive.replace(tzinfo=UTC, fold=0)
+        return naive.replace(tzinfo=UTC)
 
 
 def _offset(field: str, value: datetime) -> timedelta:

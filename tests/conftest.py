@@ -12,7 +12,9 @@ Open = Callable[..., Session]
 
 
 @pytest.fixture(scope="session", params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Storage]:
     """A store on each backend that everybody has."""
     path = tmp_path_factory.mktemp("store") / "loki.db"
     # Nothing here cuts the power: without waiting for the disk the whole run is twice as fast.

@@ -103,7 +103,9 @@ def _append(session: Session, a: int, b: int) -> None:
     session.documents.create_version(UNKNOWN if head is None else head.id, _text(b))
 
 
-def _on_document(call: Callable[[Session, int, int], object]) -> Callable[[Session, int, int], None]:
+def _on_document(
+    call: Callable[[Session, int, int], object],
+) -> Callable[[Session, int, int], None]:
     def operation(session: Session, a: int, b: int) -> None:
         call(session, _pick(session, Document, a), b)
 

@@ -288,7 +288,7 @@ def world_rows() -> st.SearchStrategy[Record]:
 
 
 def world_row(random: Random) -> Record:
-    kind = random.choice(WORLD_KINDS)
+    kind = random.choice([*WORLD_KINDS, Document, Document])
     fields = {field: random.choice(pool(domain)[:3]) for field, domain in kind.domains.items()}
     fields |= {reference.field: random.randint(1, 4) for reference in kind.references}
     fields |= {"id": random.randint(1, 4), "tenant_id": random.choice([TENANTS[0], *TENANTS])}

@@ -283,13 +283,18 @@ def test_whole_store_goes_in_one_batch_a_tenant(world: World) -> None:
 # --- Found and stated cases ------------------------------------------------------------------
 
 CHAIN = Chain(id=1, tenant_id="a", client_id="c", text_claim="x")
-HEAD: Any = sample(Document).evolve(
-    id=1, tenant_id="a", root_id=1, parent_id=None, version=1, is_latest=True, client_id="c"
+FIRST: Any = sample(Document).evolve(
+    id=3, tenant_id="a", root_id=1, parent_id=None, version=1, is_latest=False, client_id="c"
 )
+HEAD = FIRST.evolve(id=1, version=2, parent_id=3, is_latest=True)
+NEXT = FIRST.evolve(id=2, version=3, parent_id=1, is_latest=True)
 FOREIGN = Chain(id=9, tenant_id="b", client_id="c", text_claim="x")
-STORE: World = {(Chain, 1): CHAIN, (Document, 1): HEAD, (Chain, 9): FOREIGN}
-NEXT = HEAD.evolve(id=2, version=2, parent_id=1)
+STORE: World = {(type(record), record.id): record for record in (CHAIN, FIRST, HEAD, FOREIGN)}
 SECOND_CHAIN = Chain(id=2, tenant_id="a", client_id="c")
+
+
+def moved_to(root_id: int) -> list[Operation]:
+    return [Update(Document, id, {"root_id": root_id}) for id in (1, 3)]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +306,7 @@ SECOND_CHAIN = Chain(id=2, tenant_id="a", client_id="c")
         (StaleWrite, [Require(Chain, 9)]),
         (StaleWrite, [Delete(Chain, 9)]),
         (StaleWrite, [Update(Chain, 9, {"revision": 1})]),
-        (StaleWrite, [Require(Document, 1, {"version": 2})]),
+        (StaleWrite, [Require(Document, 1, {"version": 3})]),
         (StaleWrite, [Insert(SECOND_CHAIN), Require(Chain, 3)]),
         (None, [Require(Document, 1, {"metadata_json": HEAD.metadata_json})]),
         (None, [Update(Document, 1, {"is_latest": False}, {"is_latest": True})]),
@@ -328,8 +333,11 @@ SECOND_CHAIN = Chain(id=2, tenant_id="a", client_id="c")
         (BrokenReference, [Insert(NEXT.evolve(parent_id=2 + 1, is_latest=False))]),
         (BrokenReference, [Delete(Document, 1), Insert(NEXT)]),
         (None, [Delete(Document, 1), Insert(NEXT.evolve(parent_id=None))]),
-        (None, [Delete(Chain, 1), Delete(Document, 1)]),
-        (None, [Delete(Chain, 1), Insert(SECOND_CHAIN), Update(Document, 1, {"root_id": 2})]),
+        (BrokenReference, [Delete(Chain, 1), Delete(Document, 1)]),
+        (None, [Delete(Chain, 1), Delete(Document, 1), Delete(Document, 3)]),
+        (BrokenReference, [Delete(Document, 3)]),
+        (None, [Delete(Chain, 1), Insert(SECOND_CHAIN), *moved_to(2)]),
+        (BrokenReference, [Delete(Chain, 1), Insert(SECOND_CHAIN), *moved_to(2)[:1]]),
         (BrokenReference, [Delete(Chain, 1), Update(Document, 1, {"title": "a"})]),
         # Precedence.
         (StaleWrite, [Insert(CHAIN.evolve(id=9)), Delete(Document, 7)]),

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loki_storage.enums import RiskLevel
 from loki_storage.matching import evaluate, json_at, matcher
 from loki_storage.models import Document, Kind, Record, Tag, Validation
 from loki_storage.query import (
@@ -24,7 +24,7 @@ from loki_storage.query import (
     Text,
 )
 from loki_storage.values import Text as TextDomain
-from loki_storage.values import Word, canonical
+from loki_storage.values import canonical
 from tests.strategies import (
     JSONS,
     comparable,
@@ -140,20 +140,20 @@ def test_comparisons_follow_the_total_order(drawn: Drawn) -> None:
     assert ids(ordered[: len(at_most)]) == at_most
 
 
-@given(table_and(lambda kind: field_and_value(orderable)(kind)))
-def test_words_compare_as_documented(drawn: Drawn) -> None:
-    """Severity by rank; other vocabularies, texts among them, by code point (QRY-5)."""
-    kind, table, (field, value) = drawn
-    domain = kind.domains[field]
-    ranked = isinstance(domain, Word) and domain.vocabulary is RiskLevel
-    levels = ["none", "low", "medium", "high", "critical"]
-
-    def key(held: Any) -> Any:
-        return levels.index(held) if ranked else str(held) if isinstance(held, str) else held
-
-    assert matching(table, Compare(field, "lt", value)) == where(
-        table, lambda held: key(held) < key(value), field
-    )
+@pytest.mark.parametrize(
+    ("kind", "field", "words"),
+    [
+        (Validation, "overall_risk", ["none", "low", "medium", "high", "critical"]),
+        (Validation, "status", ["cancelled", "completed", "failed", "in_progress", "pending"]),
+        (Document, "document_type", ["A", "ai_generated", "email", "unknown", "\u00e9"]),
+    ],
+)
+def test_words_compare_by_rank_or_by_value(kind: Kind, field: str, words: list[str]) -> None:
+    table = [sample(kind).evolve(id=n, **{field: word}) for n, word in enumerate(words) if n]
+    for number, word in enumerate(words):
+        less = set(range(1, number))
+        assert matching(table, Compare(field, "lt", word)) == less
+        assert matching(table, Compare(field, "le", word)) == (less | {number}) - {0}
 
 
 @given(
@@ -265,6 +265,8 @@ def test_json_equals_by_canonical_text_at_every_path(value: Any) -> None:
     others = [0, 0.0, False, "", [], {}, None]
     for path in places(value):
         part = walked(value, path)
+        if isinstance(part, list):
+            assert json_at(record.stored("metadata_json"), (*path, len(part))) is None
         for wanted in (part, *others):
             equal = (part is None) is (wanted is None) and canonical(part) == canonical(wanted)
             condition = JsonEquals("metadata_json", path, wanted)
@@ -317,6 +319,14 @@ def test_in_query_is_membership_in_the_other_answer(
         and validation.stored(ours) is not None
     }
     assert ids(evaluate(query, validations, members)) == expected
+
+
+def test_null_is_never_among_the_answers() -> None:
+    document = DOCUMENT.evolve(user_id=None)
+    query = Query(Document, None, InQuery("user_id", Query(Document, None), "user_id"))
+    assert evaluate(query, [document], members_in([document])) == []
+    query = query.evolve(where=Not(query.where))
+    assert evaluate(query, [document], members_in([document])) == [document]
 
 
 def test_in_query_compares_words_by_their_text() -> None:

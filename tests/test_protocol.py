@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from typing import Any
 
@@ -31,6 +31,7 @@ from loki_storage.query import Compare, In, InQuery, Order, Query, equals
 from loki_storage.values import Integer, Number, Time
 from tests.hostile import SECRET
 from tests.strategies import (
+    MIDNIGHT,
     TENANTS,
     World,
     ids,
@@ -123,7 +124,7 @@ def test_count_and_exists_are_about_all_that_matches(drawn: Any) -> None:
 def test_exists_stops_at_the_first() -> None:
     backend = holding([sample(Tag).evolve(id=n) for n in range(1, 9)])
     assert backend.exists(Query(Tag, None))
-    assert backend.handed_out == 1
+    assert (backend.handed_out, backend.asked[-1].limit) == (1, 1)
 
 
 @given(
@@ -247,6 +248,17 @@ def test_aggregate_without_groups_is_one_row_also_of_nothing() -> None:
     assert Tiny().aggregate(Query(Validation, "a"), ["status"], wanted) == []
 
 
+def test_days_are_those_of_utc() -> None:
+    times = [MIDNIGHT, MIDNIGHT - timedelta(microseconds=1), MIDNIGHT + timedelta(hours=23), None]
+    table = [sample(Document).evolve(id=n, deleted_at=time) for n, time in enumerate(times, 1)]
+    found = holding(table).aggregate(Query(Document, None), [Day("deleted_at")])
+    assert [(group.key, group.values) for group in found] == [
+        ((date(2026, 2, 27),), (1,)),
+        ((date(2026, 2, 28),), (2,)),
+        ((None,), (1,)),
+    ]
+
+
 def test_worst_severity_is_by_rank_not_by_alphabet() -> None:
     table = [
         sample(Validation).evolve(id=n, overall_risk=risk)
@@ -300,6 +312,13 @@ def test_dump_is_every_record_parents_first(world: World, tenant: str | None) ->
             assert target is None or target in [
                 other.id for other in dumped[:number] if type(other) is reference.kind
             ]
+
+
+def test_earlier_version_comes_first_whatever_its_id() -> None:
+    """A purge and a load may leave a parent with the higher id."""
+    later = sample(Document).evolve(id=1, version=2, parent_id=2)
+    earlier = later.evolve(id=2, version=1, parent_id=None)
+    assert [record.id for record in holding([later, earlier]).dump()] == [2, 1]
 
 
 @given(worlds, st.randoms(use_true_random=False))

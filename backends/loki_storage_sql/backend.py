@@ -30,7 +30,7 @@ from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Language, Snapshot, SqlReader
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.tables import schema_for
-from loki_storage_sql.writer import Plan, Writer, plan
+from loki_storage_sql.writer import Plan, Writer, disturbs_references, plan
 
 __all__ = ["SqlBackend"]
 
@@ -56,7 +56,11 @@ class SqlBackend(SqlReader, Backend):
 
     @abstractmethod
     def _begin(self, connection: Connection) -> None:
-        """Begin a transaction that writes; references are checked at its end."""
+        """Begin a transaction that writes."""
+
+    @abstractmethod
+    def _defer_references(self, connection: Connection) -> None:
+        """Have references checked at the end of this transaction, if they are not anyway."""
 
     @abstractmethod
     def _begin_view(self, connection: Connection) -> None:
@@ -84,6 +88,8 @@ class SqlBackend(SqlReader, Backend):
         groups = plan(batch)
         try:
             with self._transaction() as connection:
+                if disturbs_references(groups):
+                    self._defer_references(connection)
                 self._writer.write(connection, batch.tenant, groups)
         except Rejected:
             self._settle(batch, groups)
@@ -197,6 +203,7 @@ class SqlBackend(SqlReader, Backend):
         """
         try:
             with self._transaction() as connection:
+                self._defer_references(connection)
                 check(_Lookup(Snapshot(self._language, connection), batch.tenant), batch)
                 self._writer.write(connection, batch.tenant, groups)
         except Rejected as rejected:

@@ -16,7 +16,7 @@ from loki_storage_sql.findings import ResultWriter
 from loki_storage_sql.row_writer import RowWriter
 from loki_storage_sql.tables import Schema
 
-__all__ = ["Plan", "Writer", "plan"]
+__all__ = ["Plan", "Writer", "disturbs_references", "plan"]
 
 
 class _Stage(IntEnum):
@@ -80,6 +80,19 @@ def _leaves(unique: Unique, update: Update) -> bool:
     changes = update.changes
     return any(changes.get(field, update) is None for field in unique.fields) or any(
         changes.get(field, value) != value for field, value in unique.where.items()
+    )
+
+
+def disturbs_references(plan: Plan) -> bool:
+    """Whether references may not hold in the middle of a plan that is sound at its end.
+
+    Inserts go parents first, so only deletes and changed references do that (and several new rows
+    of a kind that refers to itself, where a child comes before its parent).
+    """
+    return any(
+        group.stage is _Stage.DELETE
+        or any(reference.field in group.fields for reference in group.kind.references)
+        for group, _ in plan
     )
 
 

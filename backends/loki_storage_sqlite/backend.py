@@ -76,6 +76,9 @@ class SqliteBackend(SqlBackend):
     def _begin(self, connection: Connection) -> None:
         # Deferred transactions that read before they write lose to others' commits.
         connection.execute("BEGIN IMMEDIATE")
+
+    def _defer_references(self, connection: Connection) -> None:
+        # Not always: a new parent then costs a search for children that wait for it.
         connection.execute("PRAGMA defer_foreign_keys=ON")
 
     def _begin_view(self, connection: Connection) -> None:

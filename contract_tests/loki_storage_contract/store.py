@@ -52,6 +52,11 @@ class Store:
         self._opened.callback(backend.close)
         return backend
 
+    def reopen(self) -> None:
+        """Close every handle, then open the store again."""
+        self._opened.close()
+        self.backend = self.open()
+
     def storage(self, backend: Backend | None = None) -> Storage:
         """A storage with ids of its own, over a handle, on this store's clock."""
         return Storage(backend or self.backend, plugin_manager().hook, self.clock, self.target.name)

@@ -30,7 +30,11 @@ def corrections_commands() -> None:
 
 @corrections_commands.command("list")
 @click.option("--client", help="Of this client only.")
-@click.option("--status", type=click.Choice(list(CorrectionStatus)), help="In this state only.")
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in CorrectionStatus]),
+    help="In this state only.",
+)
 @limit_option
 @reading
 def list_corrections(

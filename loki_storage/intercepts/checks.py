@@ -23,8 +23,9 @@ _NAME = re.compile(r"[\w.\- ]{1,100}", re.ASCII)
 
 def step(path: str, name: object) -> str:
     """The path of a member: with its name where that is a plain one."""
-    plain = isinstance(name, str) and _NAME.fullmatch(name)
-    return f"{path}.{name}" if plain else f"{path}.*"
+    if not isinstance(name, str) or not (name.isidentifier() or _NAME.fullmatch(name)):
+        return f"{path}.*"
+    return f"{path}.{name[:100]}"
 
 
 def plain_object(value: object, path: str) -> dict[str, Any]:
@@ -59,7 +60,6 @@ def _is_sound(text: str) -> bool:
         text.encode()
     except UnicodeEncodeError:
         return False
-    # Joining can make a pair of two lone halves no more than encoding can: Python keeps both.
     return True
 
 
@@ -80,19 +80,20 @@ _PLAIN = _SCALARS | {dict, list}
 
 
 def _are_plain(values: Sequence[object]) -> bool:
-    """Whether all is JSON that orjson writes as ``canonical`` does; level by level, not by value."""
+    """Whether orjson writes all of it as ``canonical`` does: asked level by level."""
     level: Sequence[Any] = values
     for _ in range(LIMITS.json_depth):
         kinds = set(map(type, level))
         if not kinds <= _PLAIN:
             return False
-        objects = [value for value in level if type(value) is dict]
-        texts = [value for value in level if type(value) is str]
-        texts.extend(chain.from_iterable(objects))
+        texts = level if kinds == {str} else [value for value in level if type(value) is str]
         if not are_sound(texts) or (int in kinds and not _fit(level)):
             return False
         if kinds <= _SCALARS:
             return True
+        objects = [value for value in level if type(value) is dict]
+        if not are_sound(list(chain.from_iterable(objects))):
+            return False
         arrays = [value for value in level if type(value) is list]
         level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(arrays)]
     return not level

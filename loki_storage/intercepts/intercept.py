@@ -109,7 +109,7 @@ class Intercept:
         group = _NO_GROUP
         if corrections is not None:
             group = read_corrections(corrections, described["document"], facts)
-        config, plain = _config(facts, None if corrections is None else group)
+        config, used, plain = _json(facts, None if corrections is None else group, modules)
         if request_hash is None:
             request = [client_id, document, document_type, report, corrections]
             request_hash = _hash(request, plain=plain and facts.plain and group.plain)
@@ -118,7 +118,7 @@ class Intercept:
             document_hash=digest,
             request_hash=_HASH.accept("request_hash", request_hash),
             request_id=_REQUEST_ID.accept("request_id", request_id),
-            modules_used=_modules_used(facts.modules if modules is None else modules),
+            modules_used=used,
             config=config,
             status=facts.status,
             overall_risk=facts.overall_risk,
@@ -259,18 +259,18 @@ def _described(
     return described
 
 
-def _config(report: ReportFacts, group: CorrectionFacts | None) -> tuple[JsonText, bool]:
+def _json(
+    report: ReportFacts, group: CorrectionFacts | None, modules: object
+) -> tuple[JsonText, JsonText, bool]:
+    """The config, the modules used, and whether orjson writes both canonically."""
+    used = report.modules if modules is None else modules
+    if not isinstance(used, list | tuple) or not all(isinstance(each, str) for each in used):
+        raise InvalidValue("modules", "must be an array of text")
     config: dict[str, JsonValue] = dict(report.kept)
     if group is not None:
         config["corrections"] = group.kept
-    (text,), plain = json_texts([config], ["report"])
-    return text, plain
-
-
-def _modules_used(modules: object) -> JsonText:
-    if not isinstance(modules, list | tuple) or not all(isinstance(each, str) for each in modules):
-        raise InvalidValue("modules", "must be an array of text")
-    return canonical(modules, "modules")
+    (text, modules_used), plain = json_texts([config, used], ["report", "modules"])
+    return text, modules_used, plain
 
 
 def _hash(request: list[Any], *, plain: bool) -> str:

@@ -4,9 +4,10 @@
 
 - ``report``: the report; what lies elsewhere leaves its place: ``true`` for the ``document_hash``
   (of the document), ``{}`` for modules, universal checks and analyzers, ``[]`` for cross issues;
-- ``modules``: the modules by name, their ``gates`` as ``{}``; of a failed module ``error`` and
-  ``detail`` as ``true``: they are message and evidence of its one result;
-- ``keys``: the key orders of results, see ``results``.
+- ``modules``: the modules by name, their ``gates`` as ``{}``, and a ``summary`` as ``true`` that
+  counts the gates as the engine does; of a failed module ``error`` and ``detail`` as ``true``: they
+  are message and evidence of its one result;
+- ``keys`` and ``at``: see ``results``.
 """
 
 from collections import defaultdict
@@ -65,48 +66,73 @@ def rebuilt_report(
 ) -> dict[str, JsonValue]:
     """The report that ``read_report`` read: equal, in the same key order."""
     config: Any = validation.config
-    found = _found(results, config.get("keys", ()))
+    parts = _parts(results, config)
     report: dict[str, Any] = config["report"]
     if report.get("document_hash") is True:
         report["document_hash"] = document_hash
     if "modules" in config:
         report["modules"] = {
-            name: _module(kept, dict(found[ResultScope.MODULE, name]))
+            name: _module(kept, parts[ResultScope.MODULE, name])
             for name, kept in config["modules"].items()
         }
     for part, scope in _PARTS.items():
         if report.get(part) is not None:
-            report[part] = dict(found[scope, scope.value])
+            report[part] = parts[scope, scope.value].named()
     cross = report.get("cross")
     if cross is not None and cross.get("issues") is not None:
-        cross["issues"] = [entry for _, entry in found[ResultScope.CROSS, ResultScope.CROSS.value]]
+        cross["issues"] = parts[ResultScope.CROSS, ResultScope.CROSS.value].entries
     return report
 
 
-_Named = list[tuple[str, dict[str, JsonValue]]]
+@attrs.define
+class _Part:
+    """A module, or another part of the engine, while it is rebuilt."""
+
+    names: list[str] = attrs.field(factory=list)
+    entries: list[dict[str, JsonValue]] = attrs.field(factory=list)
+    statuses: list[GateStatus] = attrs.field(factory=list)
+
+    def named(self) -> dict[str, JsonValue]:
+        return dict(zip(self.names, self.entries, strict=True))
 
 
-def _found(
-    results: Iterable[ValidationResult], key_orders: Iterable[Any]
-) -> Mapping[tuple[str, str], _Named]:
-    """The entries by scope and module, with their names."""
+def _parts(
+    results: Iterable[ValidationResult], config: Mapping[str, Any]
+) -> Mapping[tuple[str, str], _Part]:
+    """The entries of each scope and module."""
     ordered = sorted(results, key=lambda result: result.id)
-    found: dict[tuple[str, str], _Named] = defaultdict(list)
-    for result, entry in zip(ordered, entries_of(ordered, key_orders), strict=True):
+    parts: dict[tuple[str, str], _Part] = defaultdict(_Part)
+    for result, entry in zip(ordered, entries_of(ordered, config), strict=True):
         module = result.module_id or ""
-        found[result.scope, module].append((result.gate_key[len(module) + 1 :], entry))
-    return found
+        part = parts[result.scope, module]
+        part.names.append(result.gate_key[len(module) + 1 :])
+        part.entries.append(entry)
+        part.statuses.append(result.status)
+    return parts
 
 
-def _module(kept: dict[str, JsonValue], entries: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if kept.get("gates") is not None:
-        return {**kept, "gates": entries}
-    failed: Any = entries[_FAILED_MODULE]
-    return {
-        **kept,
-        "error": failed["message"],
-        **({"detail": failed["detail"]} if "detail" in kept else {}),
-    }
+def _module(kept: dict[str, JsonValue], part: _Part) -> dict[str, JsonValue]:
+    if kept.get("gates") is None:
+        failed = part.entries[0]
+        places = {"error": "message", "detail": "detail"}
+        return {key: failed[places[key]] if key in places else kept[key] for key in kept}
+    if kept.get("summary") is True:
+        kept["summary"] = _summary(part.statuses)
+    return {**kept, "gates": part.named()}
+
+
+_COUNTED = {
+    "pass": GateStatus.PASS,
+    "fail": GateStatus.FAIL,
+    "warning": GateStatus.WARNING,
+    "error": GateStatus.ERROR,
+    "na": GateStatus.SKIP,
+}
+
+
+def _summary(statuses: Sequence[GateStatus]) -> dict[str, JsonValue]:
+    """The gates by status, as the engine counts them."""
+    return {key: statuses.count(status) for key, status in _COUNTED.items()}
 
 
 class _Reading:
@@ -125,8 +151,8 @@ class _Reading:
         if not failed and self.report.get("modules") is None:
             raise InvalidValue("report.modules", "is required")
         results = read_results(self.entries)
-        if results.key_orders:
-            self.kept["keys"] = results.key_orders
+        self._take_summaries(results.columns["status"])
+        self.kept |= results.kept
         started, completed = self._times(results.times, timezone)
         return ReportFacts(
             status=ValidationStatus.FAILED if failed else ValidationStatus.COMPLETED,
@@ -178,6 +204,19 @@ class _Reading:
             entry["detail"] = module["detail"]
         self.entries.add(ResultScope.MODULE, name, {_FAILED_MODULE: entry})
         return {key: key in ("error", "detail") or value for key, value in module.items()}
+
+    def _take_summaries(self, statuses: Sequence[GateStatus]) -> None:
+        """Take out the summaries that the statuses tell."""
+        modules: Any = self.kept.get("modules", {})
+        start = 0
+        for name, module in modules.items():
+            end = start + len(self.gates.get(name, (_FAILED_MODULE,)))
+            said = module.get("summary")
+            if name in self.gates and type(said) is dict and list(said) == list(_COUNTED):
+                counted = _summary(statuses[start:end])
+                if said == counted and set(map(type, said.values())) == {int}:
+                    module["summary"] = True
+            start = end
 
     def _cross(self, value: object) -> JsonValue:
         cross = self._object(value, "report.cross")

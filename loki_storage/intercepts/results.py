@@ -5,17 +5,21 @@ issue. Every key of an entry has one place:
 
 - ``gate``, ``version``, ``legal_source``, ``status``, ``severity``, ``message``, ``suggestion``
   (and ``id`` of a cross issue, instead of ``gate``) have their columns;
-- what a column cannot give back is in ``metadata_json`` under the same key, as it came: the
-  ``timestamp``, a status or severity that is not the engine's usual word, a ``gate`` of null;
+- what a column cannot give back is in ``metadata_json`` under the same key, as it came: a status
+  or severity that is not the engine's usual word, a ``gate`` of null;
+- the ``timestamp`` is in ``metadata_json`` as ``at``: what follows the beginning that all times of
+  the report have in common (a report brings 170 of them, within a moment);
 - every other key is in ``evidence``.
 
-Key orders, for ``validations.config``, are told where the columns cannot tell order and nulls:
-``[[key, ...], [position, ...]]``, positions among the validation's results by id, from 0.
+``validations.config`` has that beginning of the times as ``at``, and as ``keys`` the key orders
+that the columns cannot tell (unusual ones, and nulls): ``[[key, ...], [position, ...]]``, positions
+among the validation's results by id, from 0.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, compress, repeat
+from os.path import commonprefix
 from typing import Any
 
 import attrs
@@ -135,11 +139,12 @@ class Entries:
 class ResultColumns:
     """What entries came to: checked columns by field of ``ValidationResult``.
 
-    ``times``: the gates' times, as they came. ``plain``: orjson writes all of it canonically.
+    ``kept``: their part of the config. ``times``: the gates' times, as they came. ``plain``: orjson
+    writes all of it canonically.
     """
 
     columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
-    key_orders: list[JsonValue]
+    kept: Mapping[str, JsonValue]
     times: Sequence[str | None]
     plain: bool
 
@@ -155,11 +160,12 @@ def risk_of(word: str | None) -> RiskLevel | None:
 
 
 def entries_of(
-    results: Iterable[ValidationResult], key_orders: Iterable[Any]
+    results: Iterable[ValidationResult], config: Mapping[str, Any]
 ) -> list[dict[str, JsonValue]]:
     """The entries that these results, in the order of their ids, were read from."""
-    orders = {n: keys for keys, positions in key_orders for n in positions}
-    return [_entry(result, orders.get(n)) for n, result in enumerate(results)]
+    orders = {n: keys for keys, positions in config.get("keys", ()) for n in positions}
+    begin = config.get("at", "")
+    return [_entry(result, begin, orders.get(n)) for n, result in enumerate(results)]
 
 
 @attrs.frozen(eq=False)
@@ -188,6 +194,8 @@ class _Reading:
         self.alike, self.odd = _by_shape(given)
         self.said = {key: list(map(dict.get, given.entries, repeat(key))) for key in _DOMAINS}
         self.said["gate"][given.first_issue :] = repeat(None, given.issues)
+        self.common = ""
+        """The beginning of all times."""
         self.kept: dict[int, dict[str, JsonValue]] = {}
         """By position, what the columns cannot give back, but for the time."""
 
@@ -212,7 +220,7 @@ class _Reading:
         self._check_lengths(columns)
         return ResultColumns(
             {field: tuple(column) for field, column in columns.items()},
-            self._key_orders(nulls),
+            self._config(nulls),
             said["timestamp"],
             self.plain,
         )
@@ -270,7 +278,7 @@ class _Reading:
         first, entries = self.given.first_issue, self.given.entries
         words = self.said["status"]
         try:
-            found = list(map(_STATUSES.__getitem__, words[:first]))
+            found = [_STATUSES[word] for word in words[:first]]
         except KeyError:
             found = [self._status(n, word) for n, word in enumerate(words[:first])]
         for n in range(first, len(entries)):
@@ -315,21 +323,28 @@ class _Reading:
 
     def _metadata(self) -> list[JsonText | None]:
         times = self.said["timestamp"]
-        found = [None if time is None else JsonText(f'{{"timestamp":"{time}"}}') for time in times]
-        for n in self.kept if _need_no_escapes(times) else range(len(times)):
+        self.common = commonprefix([time for time in times if time is not None])
+        rest = [None if time is None else time[len(self.common) :] for time in times]
+        found = [None if at is None else JsonText(f'{{"at":"{at}"}}') for at in rest]
+        for n in self.kept if _need_no_escapes(rest) else range(len(rest)):
             kept = dict(self.kept.get(n, {}))
-            if times[n] is not None:
-                kept["timestamp"] = times[n]
+            if rest[n] is not None:
+                kept["at"] = rest[n]
             if kept:
                 found[n] = canonical(kept, self.given.path(n))
         return found
 
-    def _key_orders(self, nulls: set[int]) -> list[JsonValue]:
+    def _config(self, nulls: set[int]) -> dict[str, JsonValue]:
         orders: dict[tuple[str, ...], list[JsonValue]] = {}
         for n in sorted(nulls.union(self.odd)):
             if n in nulls or not self.odd[n].usual:
                 orders.setdefault(tuple(self.given.entries[n]), []).append(n)
-        return [[list(keys), positions] for keys, positions in orders.items()]
+        kept: dict[str, JsonValue] = {}
+        if orders:
+            kept["keys"] = [[list(keys), positions] for keys, positions in orders.items()]
+        if self.common:
+            kept["at"] = self.common
+        return kept
 
 
 def _make_objects(given: Entries) -> bool:
@@ -379,9 +394,13 @@ def _need_no_escapes(texts: Sequence[str | None]) -> bool:
     return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
-def _entry(result: ValidationResult, order: Sequence[str] | None) -> dict[str, JsonValue]:
+def _entry(
+    result: ValidationResult, begin: str, order: Sequence[str] | None
+) -> dict[str, JsonValue]:
     name = "id" if result.scope is ResultScope.CROSS else "gate"
     evidence: dict[str, JsonValue] = result.evidence or {}
+    kept: dict[str, Any] = result.metadata_json or {}
+    at = kept.pop("at", None)
     said: dict[str, JsonValue] = {
         name: result.gate_id,
         "version": result.gate_version,
@@ -390,10 +409,10 @@ def _entry(result: ValidationResult, order: Sequence[str] | None) -> dict[str, J
         "severity": None if result.severity is None else result.severity.value,
         "message": result.message,
         "suggestion": result.suggestion,
-        "timestamp": None,
+        "timestamp": None if at is None else begin + at,
+        **kept,
+        **evidence,
     }
-    said |= result.metadata_json or {}
-    said |= evidence
     if order is None:
         order = [key for key in _USUAL[result.scope] if said[key] is not None]  # type: ignore[index]
         order += evidence

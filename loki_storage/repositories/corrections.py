@@ -12,7 +12,7 @@ from loki_storage.models import (
     Kind,
     Validation,
 )
-from loki_storage.query import Condition, InQuery, Order, Query, equals
+from loki_storage.query import Condition, InQuery, Not, Order, Query, equals
 from loki_storage.repositories.base import Repository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.rules import corrections as rules
@@ -185,7 +185,9 @@ class CorrectionRepository(Repository[Correction]):
     # What rules ask of the store
 
     def _visible(self) -> Condition:
-        return InQuery("document_id", self._session.query(Document, equals(is_deleted=False)), "id")
+        # Its complement would list every live document; deleted ones are few.
+        deleted = self._session.query(Document, equals(is_deleted=True))
+        return Not(InQuery("document_id", deleted, "id"))
 
     def _newest(self, *conditions: Condition, limit: int | None = None) -> list[Correction]:
         query = self._query(*conditions, self._visible(), order=(Order("created_at", True),))

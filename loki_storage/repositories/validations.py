@@ -17,6 +17,7 @@ from loki_storage.query import (
     Compare,
     Condition,
     InQuery,
+    Not,
     Order,
     all_of,
     equals,
@@ -218,10 +219,14 @@ class ValidationRepository(Repository[Validation]):
     # What rules ask of the store
 
     def _visible(self) -> Condition:
-        return InQuery("document_id", self._session.query(Document, equals(is_deleted=False)), "id")
+        # Its complement would list every live document; deleted ones are few.
+        deleted = self._session.query(Document, equals(is_deleted=True))
+        return Not(InQuery("document_id", deleted, "id"))
 
     def _shown_results(self) -> Condition:
-        return InQuery("validation_id", self._query(self._visible()), "id")
+        deleted = self._session.query(Document, equals(is_deleted=True))
+        hidden = self._query(InQuery("document_id", deleted, "id"))
+        return Not(InQuery("validation_id", hidden, "id"))
 
     def _results(self, validation_id: int) -> Any:
         return self._session.query(

@@ -10,7 +10,7 @@ from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, CorrectionStatus, EntityType
 from loki_storage.errors import IllegalTransition, InvalidField, InvalidValue, StaleVersion
 from loki_storage.models import Correction, CorrectionHistory, Document, Validation
-from loki_storage.rules.change import Change, Step, edit, guarded_edit, told
+from loki_storage.rules.change import Change, Step, edit, guarded_edit, ranges, told
 from loki_storage.rules.validations import live_version, require_version
 from loki_storage.values import JsonValue, canonical
 
@@ -43,14 +43,17 @@ EDITABLE = (
 
 @attrs.frozen
 class Applied:
-    """What an ``applied`` history row keeps: the group, and the versions after and before."""
+    """What an ``applied`` history row keeps: the group, and the versions after and before.
+
+    The group's ids are written as ranges: each of n rows names all n.
+    """
 
     group: tuple[int, ...]
     version: int | None = None
     previous: int | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        found: dict[str, JsonValue] = {"group": list(self.group)}
+        found: dict[str, JsonValue] = {"group": ranges(self.group)}  # type: ignore[dict-item]
         if self.version is not None:
             found |= {"version": self.version, "previous": self.previous}
         return found
@@ -58,7 +61,8 @@ class Applied:
     @classmethod
     def of(cls, row: CorrectionHistory) -> "Applied":
         kept: Any = row.changes or {}
-        group = tuple(kept.get("group", (row.correction_id,)))
+        spans = kept.get("group", [[row.correction_id, row.correction_id]])
+        group = tuple(id for first, last in spans for id in range(first, last + 1))
         return cls(group, kept.get("version"), kept.get("previous"))
 
 

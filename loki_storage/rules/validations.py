@@ -52,10 +52,12 @@ def gate_names(gate_key: str, module_id: str | None, gate_id: str | None) -> tup
     )
 
 
-def module_names(names: Iterable[str]) -> list[str]:
+def module_names(names: Iterable[str]) -> list[JsonValue]:
     """The names as a list. Text would come apart into its characters: it is refused."""
-    listed = [] if isinstance(names, str) else list(names)
-    if isinstance(names, str) or not all(isinstance(name, str) for name in listed):
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidValue("modules_used", "must be a sequence of names")
+    listed: list[JsonValue] = list(names)
+    if not all(isinstance(name, str) for name in listed):
         raise InvalidValue("modules_used", "must be a sequence of names")
     return listed
 

@@ -202,7 +202,7 @@ def test_interrupt_ends_with_the_summary_so_far(
     assert ingest.stdin is not None
     ingest.stdin.write(as_lines(*samples[:3]))
     ingest.stdin.flush()
-    wait_for(lambda: stored(url) == 3)
+    wait_for(lambda: stored(url) == 3 or ingest.poll() is not None)
     ingest.send_signal(signal.SIGINT)
     out, err = ingest.communicate(timeout=30)
     assert ingest.returncode == 130

@@ -59,8 +59,9 @@ def meaning(query: Query, records: Iterable[Record]) -> list[Record]:
     rows = list(records)
 
     def members(condition: InQuery) -> Collection[tuple[str, object]]:
-        found = [...]
-        return {pair for pair in found if pair[1] is not None}
+        found = meaning(condition.query, rows)
+        pairs = {(row.tenant_id, row.stored(condition.its_field)) for row in found}
+        return {pair for pair in pairs if pair[1] is not None}
 
     return evaluate(query, [row for row in rows if type(row) is query.kind], members)
 
