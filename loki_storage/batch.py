@@ -107,12 +107,18 @@ class Batch:
     operations: tuple[Operation, ...] = attrs.field(converter=_operations)
 
     def __attrs_post_init__(self) -> None:
-        named = {(operation.kind, operation.id) for operation in self.operations}
-        if len(named) != len(self.operations):
+        if len(set(map(_row, self.operations))) != len(self.operations):
             raise InvalidValue("batch", "names a row more than once")
-        for operation in self.operations:
-            if isinstance(operation, Insert) and operation.record.tenant_id != self.tenant:
-                raise InvalidValue("tenant_id", "is not the batch's tenant")
+        inserts = (each.record for each in self.operations if isinstance(each, Insert))
+        if any(record.tenant_id != self.tenant for record in inserts):
+            raise InvalidValue("tenant_id", "is not the batch's tenant")
+
+
+def _row(operation: Operation) -> tuple[Kind, int]:
+    if type(operation) is Insert:  # two properties less, for the 190 of an intercept
+        record = operation.record
+        return type(record), record.id
+    return operation.kind, operation.id
 
 
 class Lookup(Protocol):

@@ -85,20 +85,24 @@ class Pending:
         return operation.record if isinstance(operation, Insert) else self._edited.get(key)
 
     def _fold(self, step: Step) -> None:
+        if type(step) is Insert:  # the common case by far: one intercept brings 190 of them
+            self._put(step)
+            return
         key = _key(step)
         self._undo.append((key, self._operations.get(key), self._edited.get(key)))
-        if type(step) is Insert:  # the common case by far: one intercept brings 190 of them
-            self._put(key, step)
-        elif isinstance(step, Require):
+        if isinstance(step, Require):
             self._require(key, step)
         elif isinstance(step, Edit) and not step.changes:
             self._require(key, Require(*key, step.guard))
         elif isinstance(step, Edit | Removal):
             self._change(key, step)
 
-    def _put(self, key: Key, insert: Insert) -> None:
+    def _put(self, insert: Insert) -> None:
+        record = insert.record
+        key = type(record), record.id
         if key in self._operations:
             raise InvalidValue("batch", "names a row more than once")
+        self._undo.append((key, None, None))
         self._operations[key] = insert
         self._kinds.add(key[0])
 
@@ -147,13 +151,9 @@ class Pending:
 
 
 def _key(step: Step) -> Key:
-    if type(step) is Insert:
-        record = step.record
-    elif isinstance(step, Edit | Removal):
-        record = step.before
-    else:
-        return step.kind, step.id
-    return type(record), record.id
+    if isinstance(step, Edit | Removal):
+        return type(step.before), step.before.id
+    return step.kind, step.id
 
 
 def _guard(earlier: Operation | None, guard: Mapping[str, object]) -> Mapping[str, object]:

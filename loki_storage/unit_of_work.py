@@ -81,9 +81,10 @@ class IdLeases:
     def take(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
         """That many ids of each kind; at most one ``reserve``."""
         with self._lock:
-            short = {kind: n - self._count(kind) for kind, n in counts.items()}
-            leases = {kind: self._lease(kind, n) for kind, n in short.items() if n > 0}
-            if leases:
+            if any(self._count(kind) < n for kind, n in counts.items()):
+                # Whoever is asked anyway is asked for those who will be short next time, too.
+                short = {kind: n for kind, n in counts.items() if self._count(kind) < 2 * n}
+                leases = {kind: self._lease(kind, n) for kind, n in short.items()}
                 for kind, leased in self._backend.reserve(leases).items():
                     self._left[kind].append(leased)
             return {kind: self._pop(kind, n) for kind, n in counts.items()}

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def store(
     """A store on each backend that everybody has."""
     path = tmp_path_factory.mktemp("store") / "loki.db"
     # Nothing here cuts the power: without waiting for the disk the whole run is twice as fast.
-    options = {"synchronous": "NORMAL"} if request.param == "sqlite" else {}
+    options: dict[str, Any] = {"synchronous": "NORMAL"} if request.param == "sqlite" else {}
     url = f"sqlite:///{path}" if request.param == "sqlite" else "memory://"
     with open_storage(url, clock=CLOCK, **options) as storage:
         yield storage

@@ -94,7 +94,7 @@ def _create_document(session: Session, a: int, b: int) -> None:
         title=_text(b) or None,
         metadata={"a": b} if a % 2 else None,
         tags=TAGS[: b % 3],
-        on_duplicate=("raise", "return", "allow")[b % 3],  # type: ignore[arg-type]
+        on_duplicate=("raise", "return", "allow")[b % 3],
     )
 
 

@@ -83,7 +83,7 @@ class Unsteady(Backend):
 
 
 def unsteady(store: Storage, *plugins: object) -> tuple[Unsteady, Storage]:
-    """The same store through a backend that can be told to fail, and with hooks of these plugins."""
+    """The same store through a backend that can be told to fail, with hooks of these plugins."""
     manager = plugin_manager()
     for plugin in plugins:
         manager.register(plugin)

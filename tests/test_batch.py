@@ -330,7 +330,7 @@ def moved_to(root_id: int) -> list[Operation]:
         # References: both ways, on the state after.
         (BrokenReference, [Delete(Chain, 1)]),
         (BrokenReference, [Insert(NEXT.evolve(root_id=9, is_latest=False))]),
-        (BrokenReference, [Insert(NEXT.evolve(parent_id=2 + 1, is_latest=False))]),
+        (BrokenReference, [Insert(NEXT.evolve(parent_id=7, is_latest=False))]),
         (BrokenReference, [Delete(Document, 1), Insert(NEXT)]),
         (None, [Delete(Document, 1), Insert(NEXT.evolve(parent_id=None))]),
         (BrokenReference, [Delete(Chain, 1), Delete(Document, 1)]),

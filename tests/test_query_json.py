@@ -69,16 +69,8 @@ IN_QUERY: dict[str, Any] = {"is": "InQuery", "field": "id", "its_field": "id"}
 ORDER: dict[str, Any] = {"is": "Order", "field": "id", "descending": False}
 NO_JSON_TEXTS: list[Any] = [
     *(None, 1, "", "{", "[NaN]", "-Infinity", "\ud800", '"\\ud800"', '"\\u0000"', "1" * 5000),
-    *(
-        "[" * 10**5,
-        "[" * 65 + "]" * 65,
-        "[0.5," * 10**5,
-        f"[{10**20}," * 10**5,
-        '{"a":1',
-        "nul",
-        "{1:2}",
-        "1 2",
-    ),
+    *("[" * 10**5, "[" * 65 + "]" * 65, "[0.5," * 10**5, f"[{10**20}," * 10**5, '{"a":1'),
+    *("nul", "{1:2}", "1 2", "\ufeff1", "\ufeff" + "1" * 20),
 ]
 MALFORMED: list[Any] = [
     *(None, 1, "query", [], {}, [BASE], {**BASE, "more": 1}, {1: 2}, {"version": 1}),

@@ -205,7 +205,7 @@ def test_naive_time_is_refused(zone: tzinfo | None) -> None:
 @given(st.datetimes(timezones=zones))
 def test_time_of_a_subclass_is_held_as_a_plain_one(value: datetime) -> None:
     assume(refusal(Time(), value) is None)
-    moment = Moment.combine(value.date(), value.timetz())
+    moment = Moment.combine(value.date(), value.timetz()).replace(fold=value.fold)
     assert type(Time().accept("field", moment)) is datetime
     assert Time().accept("field", moment) == Time().accept("field", value)
 

@@ -19,8 +19,8 @@ Row = Sequence[Any]
 
 def record_encoder(
     kind: Kind, dialect: Dialect, fields: Sequence[str]
-) -> Callable[[Iterable[Record]], list[tuple[Any, ...]]]:
-    """A function from records to rows of these fields."""
+) -> Callable[[Iterable[Record]], list[list[Any]]]:
+    """A function from records to a column of values for each of these fields."""
     return _encoding(kind, dialect, fields).build("encode")
 
 
@@ -59,17 +59,14 @@ class _Source:
 
 def _encoding(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> _Source:
     made = _Source()
-    columns = []
-    for field in fields:
-        value = f"d[{kind.attributes[field]!r}]"
-        columns.append(_encoded(made, field, kind.domains[field], dialect, value))
-    row = "\n".join(f"            {column}," for column in columns)
+    columns = [
+        _encoded(made, f, kind.domains[f], dialect, f"d[{kind.attributes[f]!r}]") for f in fields
+    ]
+    lines = "\n".join(f"        [{column} for d in rows]," for column in columns)
     made.text = (
         "def encode(records):\n"
-        "    return [\n"
-        f"        (\n{row}\n        )\n"
-        "        for d in [record.__dict__ for record in records]\n"
-        "    ]"
+        "    rows = [record.__dict__ for record in records]\n"
+        f"    return [\n{lines}\n    ]"
     )
     return made
 

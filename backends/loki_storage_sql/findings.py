@@ -28,7 +28,7 @@ from loki_storage_sql.tables import FINDING_FIELDS, RESULT_FIELDS, Schema
 __all__ = ["ResultWriter", "finding_id"]
 
 REMEMBERED_FINDINGS = 20_000
-"""Findings whose id a process remembers. A store of real intercepts has some hundred."""
+"""Findings that a process knows to be stored. A store of real intercepts has some hundred."""
 
 Content = tuple[str | None, ...]
 """The tenant and ``FINDING_FIELDS``."""
@@ -39,8 +39,13 @@ _content = itemgetter("tenant_id", *FINDING_FIELDS)
 
 def finding_id(key: bytes, content: Content) -> int:
     """The id of what a gate says, by the store's key."""
-    digest = blake2b(orjson.dumps(content), digest_size=8, key=key).digest()
+    digest = blake2b(orjson.dumps(_plain(content)), digest_size=8, key=key).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def _plain(content: Content) -> Content:
+    """Without enum members: what is hashed and stored is text."""
+    return tuple(None if part is None else str(part) for part in content)
 
 
 class ResultWriter(RowWriter):
@@ -50,8 +55,7 @@ class ResultWriter(RowWriter):
         view, results = schema.tables[ValidationResult], schema.gate_results
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _Texts(self, schema)
-        self._known: dict[Content, Finding] = {}
-        self._stored: set[int] = set()
+        self._stored: dict[Content, int] = {}
         self._key: bytes | None = None
 
     def forget(self) -> None:
@@ -60,8 +64,8 @@ class ResultWriter(RowWriter):
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
         ids = self._write_findings(connection, [_content(record.__dict__) for record in records])
-        rows = [(*row, id) for row, id in zip(self.encode(records), ids, strict=True)]
-        connection.executemany(self._texts.insert_results, rows)
+        fields = (*self.fields, "finding_id")
+        self.insert_columns(connection, fields, [*self.encode(records), ids])
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields
@@ -100,25 +104,24 @@ class ResultWriter(RowWriter):
         self._drop_orphans(connection, tenant, before)
 
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
-        """Store those of them that are new; the id of each."""
-        known = self._known
-        findings = [known.get(said) or self._remember(connection, said) for said in contents]
-        ids = [finding[0] for finding in findings]
-        if not self._stored.issuperset(ids):
-            rows = {finding[0]: finding for finding in findings if finding[0] not in self._stored}
-            # In id order: concurrent writers then wait for each other instead of deadlocking.
-            connection.executemany(self._texts.insert_findings, [rows[id] for id in sorted(rows)])
-            self._stored.update(rows)
-        return ids
+        """Store those of them that may not be there; the id of each."""
+        ids = list(map(self._stored.get, contents))
+        if None not in ids:
+            return ids  # type: ignore[return-value]
+        fresh = {said for said, id in zip(contents, ids, strict=True) if id is None}
+        stored = self._store(connection, fresh)
+        return [stored[said] if id is None else id for said, id in zip(contents, ids, strict=True)]
 
-    def _remember(self, connection: Connection, content: Content) -> Finding:
-        plain = tuple(None if part is None else str(part) for part in content)
-        finding = (finding_id(self._store_key(connection), plain), *plain)
-        if len(self._known) >= REMEMBERED_FINDINGS:
-            self._known.clear()
+    def _store(self, connection: Connection, contents: Iterable[Content]) -> dict[Content, int]:
+        key = self._store_key(connection)
+        stored = {said: finding_id(key, said) for said in contents}
+        # In id order: concurrent writers then wait for each other instead of deadlocking.
+        rows = sorted((id, *_plain(said)) for said, id in stored.items())
+        connection.executemany(self._texts.insert_findings, rows)
+        if len(self._stored) > REMEMBERED_FINDINGS:
             self._stored.clear()
-        self._known[content] = finding
-        return finding
+        self._stored.update(stored)
+        return stored
 
     def _store_key(self, connection: Connection) -> bytes:
         if self._key is None:
@@ -140,7 +143,7 @@ class ResultWriter(RowWriter):
         self, connection: Connection, tenant: str, before: dict[int, Finding]
     ) -> None:
         ids = sorted({finding[0] for finding in before.values()})
-        self._stored.difference_update(ids)
+        self.forget()
         self._execute(connection, self._texts.delete_orphans, tenant, ids)
 
     def _execute(
@@ -161,8 +164,6 @@ class _Texts:
         content = [findings.c[field] for field in ("id", "tenant_id", *FINDING_FIELDS)]
         insert = insert_of(findings, ("id", "tenant_id", *FINDING_FIELDS), dialect)
         self.insert_findings, _ = text_of(insert.on_conflict_do_nothing(), dialect)
-        insert = insert_of(results, (*RESULT_FIELDS, "finding_id"), dialect)
-        self.insert_results, _ = text_of(insert, dialect)
         self.select_findings = text_of(
             sa.select(results.c.id, *content)
             .select_from(results.join(findings, same))

@@ -1,5 +1,6 @@
 """The checks: functions that prove laws, registered by the modules in ``laws/``."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -12,20 +13,20 @@ __all__ = ["CHECKS", "Check", "Claim", "checks_of", "proves", "unproven"]
 
 Claim = Literal["durable", "processes"]
 """What a backend may claim; a check that needs more than a target claims is not run on it."""
-CheckFunction = TypeVar("CheckFunction", bound=Callable[..., None])
+CheckFunction = TypeVar("CheckFunction", bound=Callable[..., object])
 
 
 @attrs.frozen
 class Check:
-    """A property (it has ``drawn``) or a scenario that fails where one of its laws is broken.
+    """A property (it has ``drawn``), a scenario or a state machine; fails where a law is broken.
 
-    ``function(store, **drawn)`` is given an empty ``Store``. ``share``: how many examples it needs,
-    as a share of the profile's.
+    ``function(store, **drawn)`` is given an empty ``Store``; a state machine takes its ``store``
+    from its class. ``share``: how many examples it needs, as a share of the profile's.
     """
 
     name: str
     laws: tuple[str, ...]
-    function: Callable[..., None]
+    function: Callable[..., object]
     drawn: dict[str, SearchStrategy[Any]]
     needs: tuple[Claim, ...] = ()
     share: float = 1.0
@@ -41,19 +42,25 @@ def proves(
     share: float = 1.0,
     **drawn: SearchStrategy[Any],
 ) -> Callable[[CheckFunction], CheckFunction]:
-    """Register a function as a check of these laws; ``drawn`` makes it a property.
+    """Register a function or a state machine as a check of these laws.
+
+    ``drawn`` makes a function a property.
 
     Raises ``KeyError`` for an unknown law, ``ValueError`` for a name that is taken.
     """
 
     def register(function: CheckFunction) -> CheckFunction:
-        name = f"{LAWS[laws[0]].id.lower().replace('-', '')}_{function.__name__}"
+        name = f"{LAWS[laws[0]].id.lower().replace('-', '')}_{_snake(function.__name__)}"
         if name in CHECKS:
             raise ValueError(f"two checks are named {name}")
         CHECKS[name] = Check(name, laws, function, drawn, needs, share)
         return function
 
     return register
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def checks_of(law: str) -> list[Check]:

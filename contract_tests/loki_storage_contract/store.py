@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -52,9 +53,15 @@ class Store:
         self._opened.callback(backend.close)
         return backend
 
+    @cached_property
+    def other(self) -> Backend:
+        """A second handle, as another thread or process would have."""
+        return self.open()
+
     def reopen(self) -> None:
         """Close every handle, then open the store again."""
         self._opened.close()
+        self.__dict__.pop("other", None)
         self.backend = self.open()
 
     def storage(self, backend: Backend | None = None) -> Storage:

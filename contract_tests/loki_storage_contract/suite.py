@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import given
+from hypothesis.stateful import run_state_machine_as_test
 
 from loki_storage_contract import profiles
 from loki_storage_contract.profiles import Profile
@@ -29,7 +30,10 @@ def contract_suite(target: BackendTarget, profile: Profile | None = None) -> dic
 def run_check(target: BackendTarget, check: Check, profile: Profile) -> None:
     """Run one check on a target; raises what the check or Hypothesis raises."""
     with Store(target) as store:
-        if check.drawn:
+        if isinstance(check.function, type):
+            bound = type(check.function.__name__, (check.function,), {"store": store})
+            run_state_machine_as_test(bound, settings=profile.settings(check.share))
+        elif check.drawn:
             _property(store, check, profile)()
         else:
             store.reset()

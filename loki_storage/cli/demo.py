@@ -124,12 +124,10 @@ def _tell(invocation: Invocation, tally: Tally, story: _Story) -> None:
 
 
 def _tell_example(example: dict[str, Any]) -> None:
-    before, after = example["versions"]
-    title = (
-        f"what {plural(len(example['corrections']), 'correction')} changed in “{example['title']}”"
-    )
-    old, new = example["texts"]
-    print_diff(old, new, f"{title}, version {before} to {after}")
+    (before, after), (old, new) = example["versions"], example["texts"]
+    corrections = plural(len(example["corrections"]), "correction")
+    title = f"“{example['title']}”, version {before} to {after}: {corrections}"
+    print_diff(old, new, title)
 
 
 def _next(story: _Story) -> list[str]:

@@ -41,12 +41,15 @@ def print_diff(before: str, after: str, title: str) -> None:
     out.print(grid if grid.row_count else Text("the texts are equal", style="dim"))
 
 
+_Piece = tuple[str, bool]
+
+
 @attrs.frozen
 class _Line:
-    """A line of a diff: its sign, and its text in pieces, each with whether it changed."""
+    """A line of a diff: its sign, and its text in pieces, each with whether it was changed."""
 
     sign: str
-    pieces: list[tuple[str, bool]]
+    pieces: list[_Piece]
 
 
 _STYLES = {"-": "red", "+": "green", " ": "dim", "~": "cyan"}
@@ -81,9 +84,7 @@ def _replaced(before: list[str], after: list[str]) -> Iterator[_Line]:
     yield from (_Line("+", new) for _, new in pairs[: len(after)])
 
 
-def _words(
-    before: str | None, after: str | None
-) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+def _words(before: str | None, after: str | None) -> tuple[list[_Piece], list[_Piece]]:
     if before is None or after is None:
         return [(before or "", False)], [(after or "", False)]
     old, new = _WORD.findall(before), _WORD.findall(after)
@@ -92,9 +93,21 @@ def _words(
         return [(before, False)], [(after, False)]  # two different lines: marks would be noise
     codes = matcher.get_opcodes()
     return (
-        [("".join(old[a:b]), kind != "equal") for kind, a, b, _, _ in codes if b > a],
-        [("".join(new[c:d]), kind != "equal") for kind, _, _, c, d in codes if d > c],
+        _joined([("".join(old[a:b]), kind != "equal") for kind, a, b, _, _ in codes if b > a]),
+        _joined([("".join(new[c:d]), kind != "equal") for kind, _, _, c, d in codes if d > c]),
     )
+
+
+def _joined(pieces: list[_Piece]) -> list[_Piece]:
+    """Pieces with the spaces between changed words marked too, so that they read as one."""
+    joined: list[_Piece] = []
+    for n, (text, changed) in enumerate(pieces):
+        marked = changed or (text.isspace() and 0 < n < len(pieces) - 1)
+        if joined and joined[-1][1] == marked:
+            joined[-1] = (joined[-1][0] + text, marked)
+        else:
+            joined.append((text, marked))
+    return joined
 
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")

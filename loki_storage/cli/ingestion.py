@@ -119,10 +119,11 @@ def _record(ingestion: Ingestion, line: Line, tally: Tally, watched: Watched) ->
     try:
         ingestion.record(line, tally)
     except OF_THE_LINE as error:
+        reason = str(error).removeprefix("line: ")
         tally.failed += 1
-        watched.say(f"line {line.number}: {error}")
+        watched.say(f"line {line.number}: {reason}")
         if len(tally.failures) < MAXIMUM_TOLD:
-            tally.failures.append((line.number, str(error)))
+            tally.failures.append((line.number, reason))
 
 
 def _tenant(data: dict[str, Any], default: str) -> str:

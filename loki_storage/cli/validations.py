@@ -181,9 +181,9 @@ def _fields(validation: Validation, skipped: int) -> list[tuple[str, Cell]]:
 _RESULT_COLUMNS = [
     Column("status"),
     Column("severity"),
-    Column("gate", share=2, wrap=True),
-    Column("message", share=3, wrap=True),
-    Column("legal source", share=2, wrap=True, from_width=120),
+    Column("gate", share=3, wrap=True),
+    Column("message", share=4, wrap=True),
+    Column("legal source", share=3, wrap=True, from_width=120),
 ]
 _ORDER = {status: n for n, status in enumerate(("fail", "error", "warning", "pass", "skip"))}
 

@@ -170,7 +170,8 @@ class Intercept:
         duration = None
         if self.started_at is not None and self.completed_at is not None:
             duration = duration_ms(self.started_at, self.completed_at)
-        counted = counters(zip(self._results["status"], self._results["severity"], strict=True))
+        pairs = zip(self._results["status"], self._results["severity"], strict=True)
+        counted: dict[str, Any] = dict(counters(pairs))
         return Validation(
             id=id,
             tenant_id=tenant,

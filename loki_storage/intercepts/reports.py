@@ -21,7 +21,7 @@ from loki_storage.enums import GateStatus, ResultScope, RiskLevel, ValidationSta
 from loki_storage.errors import InvalidValue
 from loki_storage.intercepts.checks import optional_text, plain_object, step
 from loki_storage.intercepts.results import (
-    Entries,
+    Part,
     ResultColumns,
     entries_of,
     read_results,
@@ -130,18 +130,25 @@ _COUNTED = {
 }
 
 
+def _tells(summary: object, statuses: Sequence[GateStatus]) -> bool:
+    """Whether it is exactly the summary of these."""
+    if type(summary) is not dict or summary != _summary(statuses):
+        return False
+    return list(summary) == list(_COUNTED) and set(map(type, summary.values())) == {int}
+
+
 def _summary(statuses: Sequence[GateStatus]) -> dict[str, JsonValue]:
     """The gates by status, as the engine counts them."""
     return {key: statuses.count(status) for key, status in _COUNTED.items()}
 
 
 class _Reading:
-    """Takes a report apart: its entries, and what is kept of the rest."""
+    """Takes a report apart: the parts with entries, and what is kept of the rest."""
 
     def __init__(self, report: object, document_hash: str) -> None:
         self.plain = True
         self.report = self._object(report, "report")
-        self.entries = Entries()
+        self.parts: list[Part] = []
         self.gates: dict[str, Mapping[str, Any]] = {}
         self.kept: dict[str, JsonValue] = {"report": dict(self.report)}
         self._take(document_hash)
@@ -150,7 +157,7 @@ class _Reading:
         failed, message = _failure(self.report, "report")
         if not failed and self.report.get("modules") is None:
             raise InvalidValue("report.modules", "is required")
-        results = read_results(self.entries)
+        results = read_results(self.parts)
         self._take_summaries(results.columns["status"])
         self.kept |= results.kept
         started, completed = self._times(results.times, timezone)
@@ -168,7 +175,7 @@ class _Reading:
         )
 
     def _take(self, document_hash: str) -> None:
-        """Take out what lies elsewhere, in the order of results: module gates, ..., cross issues."""
+        """Take out what lies elsewhere, in the order of the results."""
         kept: dict[str, Any] = self.kept["report"]  # type: ignore[assignment]
         if kept.get("document_hash") is not None:
             kept["document_hash"] = _checked_hash(kept["document_hash"], document_hash)
@@ -177,8 +184,7 @@ class _Reading:
             kept["modules"] = {}
         for part, scope in _PARTS.items():
             if kept.get(part) is not None:
-                entries = self._object(kept[part], f"report.{part}")
-                self.entries.add(scope, scope.value, entries)
+                self._add(scope, scope.value, f"report.{part}", kept[part])
                 kept[part] = {}
         if kept.get("cross") is not None:
             kept["cross"] = self._cross(kept["cross"])
@@ -191,6 +197,8 @@ class _Reading:
                 yield name, self._failed_module(name, module, path)
             else:
                 gates = self._object(module["gates"], f"{path}.gates")
+                if module.get("summary") is not None:
+                    self._object(module["summary"], f"{path}.summary")
                 self.gates[name] = gates
                 self.entries.add(ResultScope.MODULE, name, gates)
                 yield name, {**module, "gates": {}}
@@ -211,11 +219,8 @@ class _Reading:
         start = 0
         for name, module in modules.items():
             end = start + len(self.gates.get(name, (_FAILED_MODULE,)))
-            said = module.get("summary")
-            if name in self.gates and type(said) is dict and list(said) == list(_COUNTED):
-                counted = _summary(statuses[start:end])
-                if said == counted and set(map(type, said.values())) == {int}:
-                    module["summary"] = True
+            if name in self.gates and _tells(module.get("summary"), statuses[start:end]):
+                module["summary"] = True
             start = end
 
     def _cross(self, value: object) -> JsonValue:

@@ -14,12 +14,13 @@ issue. Every key of an entry has one place:
 ``validations.config`` has that beginning of the times as ``at``, and as ``keys`` the key orders
 that the columns cannot tell (unusual ones, and nulls): ``[[key, ...], [position, ...]]``, positions
 among the validation's results by id, from 0.
+
+A report brings 173 entries, but all of them together say only some 600 different things, times and
+evidence apart: each is checked when it is first said, and remembered.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, compress, repeat
-from os.path import commonprefix
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -30,7 +31,7 @@ from loki_storage.intercepts.checks import are_sound, json_texts, plain_object, 
 from loki_storage.models import ValidationResult
 from loki_storage.values import Domain, JsonText, JsonValue, Text, canonical
 
-__all__ = ["Entries", "ResultColumns", "entries_of", "read_results", "risk_of"]
+__all__ = ["Part", "ResultColumns", "entries_of", "read_results", "risk_of"]
 
 _WORDS = ("version", "legal_source", "status", "severity", "message", "suggestion")
 _USUAL = {
@@ -40,22 +41,18 @@ _USUAL = {
     ResultScope.CROSS: ("id", *(word for word in _WORDS if word != "status")),
 }
 """The order in which the engine says things; evidence and ``timestamp`` follow."""
-_PATHS = {
-    ResultScope.MODULE: "report.modules",
-    ResultScope.UNIVERSAL: "report.universal",
-    ResultScope.ANALYZER: "report.analyzers",
-    ResultScope.CROSS: "report.cross.issues",
-}
 _FIELDS = ValidationResult.domains
+_TEXT = Text()
+_TIME = Text(nullable=True)
 _DOMAINS: Mapping[str, Domain] = {
     "gate": _FIELDS["gate_id"],
+    "id": _FIELDS["gate_id"],
     "version": _FIELDS["gate_version"],
     "legal_source": _FIELDS["legal_source"],
-    "status": Text(),
-    "severity": Text(),
+    "status": _TEXT,
+    "severity": _TEXT,
     "message": _FIELDS["message"],
     "suggestion": _FIELDS["suggestion"],
-    "timestamp": Text(),
 }
 
 # The engine's usual words are rebuilt from the column; any other word is kept as well.
@@ -73,66 +70,24 @@ _FOLDED_STATUSES = {
     "na": GateStatus.SKIP,
     "warn": GateStatus.WARNING,
 }
-_SEVERITIES: Mapping[str | None, RiskLevel | None] = {
-    None: None,
-    **{level.value: level for level in RiskLevel},
-}
+_SEVERITIES = {level.value: level for level in RiskLevel}
 
 
-@attrs.define
-class Entries:
-    """The entries of a report in its order, and where each stands, as parallel columns.
+@attrs.frozen
+class Part:
+    """A module, or another part of the engine, with its entries. ``path``: where they stand."""
 
-    Modules come first, cross issues last. ``parts``: each module, or part of the engine, once.
-    """
+    scope: ResultScope
+    module: str
+    path: str
+    names: Sequence[str]
+    entries: Sequence[dict[str, Any]] = attrs.field(repr=False)
 
-    scopes: list[ResultScope] = attrs.field(factory=list)
-    modules: list[str] = attrs.field(factory=list)
-    names: list[str] = attrs.field(factory=list)
-    keys: list[str] = attrs.field(factory=list)
-    entries: list[dict[str, Any]] = attrs.field(factory=list, repr=False)
-    parts: list[str] = attrs.field(factory=list)
-    gates: int = 0
-    issues: int = 0
-
-    def add(self, scope: ResultScope, part: str, named: Mapping[str, Any]) -> None:
-        """The entries of a module or of another part of the engine, by name."""
-        self.parts.append(part)
-        self.scopes += [scope] * len(named)
-        self.modules += [part] * len(named)
-        self.names += named
-        self.keys += [f"{part}.{name}" for name in named]
-        self.entries += named.values()
-        if scope is ResultScope.MODULE:
-            self.gates += len(named)
-
-    def add_issues(self, issues: Sequence[object]) -> None:
-        """Cross issues, which name themselves."""
-        scope = ResultScope.CROSS
-        self.issues = len(issues)
-        for n, issue in enumerate(issues):
-            path = f"{_PATHS[scope]}[{n}]"
-            entry = plain_object(issue, path)
-            name: Any = _DOMAINS["gate"].accept(f"{path}.id", entry.get("id"))
-            self.scopes.append(scope)
-            self.modules.append(scope.value)
-            self.names.append(name)
-            self.keys.append(f"{scope.value}.{name}")
-            self.entries.append(entry)
-
-    @property
-    def first_issue(self) -> int:
-        return len(self.entries) - self.issues
-
-    def path(self, position: int) -> str:
+    def path_of(self, position: int) -> str:
         """Where an entry stands in the report, for errors."""
-        scope = self.scopes[position]
-        base = _PATHS[scope]
-        if scope is ResultScope.CROSS:
-            return f"{base}[{position - self.first_issue}]"
-        if scope is ResultScope.MODULE:
-            base = f"{step(base, self.modules[position])}.gates"
-        return step(base, self.names[position])
+        if self.scope is ResultScope.CROSS:
+            return f"{self.path}[{position}]"
+        return step(self.path, self.names[position])
 
 
 @attrs.frozen
@@ -140,7 +95,7 @@ class ResultColumns:
     """What entries came to: checked columns by field of ``ValidationResult``.
 
     ``kept``: their part of the config. ``times``: the gates' times, as they came. ``plain``: orjson
-    writes all of it canonically.
+    writes the evidence canonically.
     """
 
     columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
@@ -149,9 +104,9 @@ class ResultColumns:
     plain: bool
 
 
-def read_results(given: Entries) -> ResultColumns:
+def read_results(parts: Sequence[Part]) -> ResultColumns:
     """The entries as columns, or ``InvalidValue`` with the path of what is wrong."""
-    return _Reading(given).columns()
+    return _Reading(parts).columns()
 
 
 def risk_of(word: str | None) -> RiskLevel | None:
@@ -170,222 +125,238 @@ def entries_of(
 
 @attrs.frozen(eq=False)
 class _Shape:
-    """What the keys of an entry alone tell. ``usual``: rebuilt in this order without being told."""
+    """What the keys of an entry alone tell. ``usual``: rebuilt in this order without being told.
+
+    ``pick``: the values of the known keys, the time apart.
+    """
 
     known: tuple[str, ...]
     extras: tuple[str, ...]
     usual: bool
+    pick: Callable[[dict[str, Any]], tuple[Any, ...]]
 
 
-_ALIKE = _Shape(
-    ("gate", "version", "legal_source", "status", "severity", "message", "timestamp"),
-    extras=(),
-    usual=True,
+@attrs.frozen(eq=False)
+class _Notes:
+    """What an entry says beyond its columns. ``listed``: its key order is to be told."""
+
+    extras: tuple[str, ...]
+    listed: bool
+    kept: Mapping[str, JsonValue]
+
+
+_ROW = (
+    "module_id",
+    "gate_id",
+    "gate_key",
+    "status",
+    "severity",
+    "message",
+    "suggestion",
+    "legal_source",
+    "gate_version",
+    "notes",
 )
-"""What nine gates of ten look like."""
+_Row = tuple[Any, ...]
+
+
+class _Memory(dict[Any, Any]):
+    """What was worked out before; when it is full it forgets all of it, which costs little."""
+
+    LARGEST = 4096
+
+    def keep(self, key: object, value: object) -> None:
+        if len(self) >= self.LARGEST:
+            self.clear()
+        self[key] = value
+
+
+_shapes: Mapping[ResultScope, _Memory] = {scope: _Memory() for scope in ResultScope}
+_rows = _Memory()
 
 
 class _Reading:
-    """Reads entries: each step looks at whole columns, at single values only where it must."""
+    """One pass over the entries of a report."""
 
-    def __init__(self, given: Entries) -> None:
-        self.given = given
-        self.plain = _make_objects(given)
-        self.alike, self.odd = _by_shape(given)
-        self.said = {key: list(map(dict.get, given.entries, repeat(key))) for key in _DOMAINS}
-        self.said["gate"][given.first_issue :] = repeat(None, given.issues)
-        self.common = ""
-        """The beginning of all times."""
-        self.kept: dict[int, dict[str, JsonValue]] = {}
-        """By position, what the columns cannot give back, but for the time."""
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self.rows: list[_Row] = []
+        self.entries: list[dict[str, Any]] = []
+        for part in parts:
+            self.rows += _rows_of(part)
+            self.entries += part.entries
+        self.noted = [(n, row[-1]) for n, row in enumerate(self.rows) if row[-1] is not None]
+        self.times = self._checked_times()
 
     def columns(self) -> ResultColumns:
-        nulls = self._check()
-        said, given = self.said, self.given
-        gates = zip(said["gate"], given.names, strict=True)
-        columns: dict[str, Sequence[Any]] = {
-            "scope": given.scopes,
-            "module_id": given.modules,
-            "gate_id": [name if gate is None else gate for gate, name in gates],
-            "gate_key": given.keys,
-            "status": self._statuses(),
-            "severity": self._severities(),
-            "message": said["message"],
-            "suggestion": said["suggestion"],
-            "legal_source": said["legal_source"],
-            "evidence": self._evidence(),
-            "metadata_json": self._metadata(),
-            "gate_version": said["version"],
-        }
-        self._check_lengths(columns)
-        return ResultColumns(
-            {field: tuple(column) for field, column in columns.items()},
-            self._config(nulls),
-            said["timestamp"],
-            self.plain,
-        )
+        columns: dict[str, tuple[Any, ...]] = dict.fromkeys(_ROW, ())
+        columns |= zip(_ROW, zip(*self.rows, strict=True), strict=False)
+        del columns["notes"]
+        evidence, plain = self._evidence()
+        common = _common_beginning([time for time in self.times if time is not None])
+        columns["scope"] = tuple(part.scope for part in self.parts for _ in part.entries)
+        columns["evidence"] = tuple(evidence)
+        columns["metadata_json"] = tuple(self._metadata(len(common)))
+        return ResultColumns(columns, self._kept(common), self.times, plain)
 
-    def _check(self) -> set[int]:
-        """Hold all texts to the value domain; the positions where a known key is null."""
-        given = self.given
-        texts = [*self._known_values(), *given.names, *given.parts]
-        if are_sound(texts):
-            return set()
-        if not are_sound([text for text in texts if text is not None]):
-            self.plain = False
-            self._accept_each()
-        return self._nulls()
+    def path(self, position: int) -> str:
+        """Where an entry stands in the report, for errors."""
+        for part in self.parts:
+            if position < len(part.entries):
+                return part.path_of(position)
+            position -= len(part.entries)
+        raise IndexError(position)
 
-    def _known_values(self) -> Iterable[object]:
-        """The values of all keys that have a place of their own."""
-        entries = self.given.entries
-        odd = ([entries[n][key] for key in shape.known] for n, shape in self.odd.items())
-        return chain(chain.from_iterable(map(dict.values, self.alike)), *odd)
+    def _checked_times(self) -> list[str | None]:
+        times: list[Any] = [entry.get("timestamp") for entry in self.entries]
+        if are_sound([time for time in times if time is not None]):
+            return times
+        return [_TIME.accept(f"{self.path(n)}.timestamp", time) for n, time in enumerate(times)]  # type: ignore[misc]
 
-    def _accept_each(self) -> None:
-        """Ask the domains value by value: one of them knows what is wrong, and says it."""
-        given = self.given
-        for n, name in enumerate(given.names):
-            _DOMAINS["gate"].accept(given.path(n), name)
-        for key, column in self.said.items():
-            for n, value in enumerate(column):
-                if value is not None:
-                    column[n] = _DOMAINS[key].accept(f"{given.path(n)}.{key}", value)
-
-    def _nulls(self) -> set[int]:
-        """The positions where a known key is null. A null ``gate`` is kept: its column is not."""
-        nulls = set()
-        for n, entry in enumerate(self.given.entries):
-            shape = self.odd.get(n, _ALIKE)
-            if any(entry[key] is None for key in shape.known):
-                nulls.add(n)
-                if "gate" in shape.known and entry["gate"] is None:
-                    self._keep(n, "gate", None)
-        return nulls
-
-    def _check_lengths(self, columns: Mapping[str, Sequence[str | None]]) -> None:
-        # A short key has a short module; the same limits hold for every report.
-        for field, short in (("gate_key", 100), ("gate_id", 100), ("gate_version", 20)):
-            if max(map(len, filter(None, columns[field])), default=0) > short:
-                self._accept_lengths(columns)
-
-    def _accept_lengths(self, columns: Mapping[str, Sequence[str | None]]) -> None:
-        for field in ("gate_key", "gate_id", "module_id", "gate_version"):
-            for n, value in enumerate(columns[field]):
-                _FIELDS[field].accept(f"{self.given.path(n)}.{field}", value)
-
-    def _statuses(self) -> list[GateStatus]:
-        first, entries = self.given.first_issue, self.given.entries
-        words = self.said["status"]
-        try:
-            found = [_STATUSES[word] for word in words[:first]]
-        except KeyError:
-            found = [self._status(n, word) for n, word in enumerate(words[:first])]
-        for n in range(first, len(entries)):
-            if "status" in entries[n]:
-                self._keep(n, "status", words[n])
-        return found + [GateStatus.FAIL] * self.given.issues
-
-    def _status(self, position: int, word: str | None) -> GateStatus:
-        if word is None:
-            raise InvalidValue(f"{self.given.path(position)}.status", "is required")
-        usual = _STATUSES.get(word)
-        if usual is not None:
-            return usual
-        self._keep(position, "status", word)
-        return _FOLDED_STATUSES.get(word.casefold(), GateStatus.ERROR)
-
-    def _severities(self) -> list[RiskLevel | None]:
-        words = self.said["severity"]
-        try:
-            return list(map(_SEVERITIES.__getitem__, words))
-        except KeyError:
-            for n, word in enumerate(words):
-                if word not in _SEVERITIES:
-                    self._keep(n, "severity", word)
-            return list(map(risk_of, words))
-
-    def _keep(self, position: int, key: str, value: JsonValue) -> None:
-        self.kept.setdefault(position, {})[key] = value
-
-    def _evidence(self) -> list[JsonText | None]:
-        entries, positions, values = self.given.entries, [], []
-        for n, shape in self.odd.items():
-            if shape.extras:
-                positions.append(n)
-                values.append({key: entries[n][key] for key in shape.extras})
-        texts, plain = json_texts(values, map(self.given.path, positions))
-        self.plain &= plain
-        found: list[JsonText | None] = [None] * len(entries)
-        for n, text in zip(positions, texts, strict=True):
+    def _evidence(self) -> tuple[list[JsonText | None], bool]:
+        told = [(n, notes.extras) for n, notes in self.noted if notes.extras]
+        values = [{key: self.entries[n][key] for key in extras} for n, extras in told]
+        texts, plain = json_texts(values, (self.path(n) for n, _ in told))
+        found: list[JsonText | None] = [None] * len(self.entries)
+        for (n, _), text in zip(told, texts, strict=True):
             found[n] = text
-        return found
+        return found, plain
 
-    def _metadata(self) -> list[JsonText | None]:
-        times = self.said["timestamp"]
-        self.common = commonprefix([time for time in times if time is not None])
-        rest = [None if time is None else time[len(self.common) :] for time in times]
+    def _metadata(self, common: int) -> list[JsonText | None]:
+        rest = [None if time is None else time[common:] for time in self.times]
         found = [None if at is None else JsonText(f'{{"at":"{at}"}}') for at in rest]
-        for n in self.kept if _need_no_escapes(rest) else range(len(rest)):
-            kept = dict(self.kept.get(n, {}))
-            if rest[n] is not None:
-                kept["at"] = rest[n]
-            if kept:
-                found[n] = canonical(kept, self.given.path(n))
+        kept = {n: notes.kept for n, notes in self.noted if notes.kept}
+        for n in kept if _need_no_escapes(rest) else range(len(rest)):
+            at = {} if rest[n] is None else {"at": rest[n]}
+            if held := {**kept.get(n, {}), **at}:
+                found[n] = canonical(held, self.path(n))
         return found
 
-    def _config(self, nulls: set[int]) -> dict[str, JsonValue]:
+    def _kept(self, common: str) -> dict[str, JsonValue]:
+        """What the config keeps: key orders, and the beginning of all times."""
+        entries = self.entries
+        listed = {n for n, notes in self.noted if notes.listed}
+        silent = (n for n, time in enumerate(self.times) if time is None)
+        listed.update(n for n in silent if "timestamp" in entries[n])
         orders: dict[tuple[str, ...], list[JsonValue]] = {}
-        for n in sorted(nulls.union(self.odd)):
-            if n in nulls or not self.odd[n].usual:
-                orders.setdefault(tuple(self.given.entries[n]), []).append(n)
+        for n in sorted(listed):
+            orders.setdefault(tuple(entries[n]), []).append(n)
         kept: dict[str, JsonValue] = {}
         if orders:
             kept["keys"] = [[list(keys), positions] for keys, positions in orders.items()]
-        if self.common:
-            kept["at"] = self.common
+        if common:
+            kept["at"] = common
         return kept
 
 
-def _make_objects(given: Entries) -> bool:
-    """Hold all entries to be objects; whether they were plain ones already."""
-    if set(map(type, given.entries)) <= {dict}:
-        return True
-    given.entries[:] = [plain_object(e, given.path(n)) for n, e in enumerate(given.entries)]
-    return False
+def _rows_of(part: Part) -> list[_Row]:
+    """The rows of a part's entries: remembered ones, where they say nothing new."""
+    shapes, module, rows = _shapes[part.scope], part.module, []
+    for name, entry in zip(part.names, part.entries, strict=True):
+        try:
+            shape = shapes[tuple(entry)]
+            row = _rows[shape, module, name, shape.pick(entry)]
+        except (KeyError, TypeError):
+            row = _new_row(part, len(rows), entry)
+        rows.append(row)
+    return rows
 
 
-def _by_shape(given: Entries) -> tuple[list[dict[str, Any]], dict[int, _Shape]]:
-    """The gates that look like most of them, and the shape of every other entry by position."""
-    keys = list(map(tuple, given.entries))
-    # Comparing with keys of the same parser is comparing identities.
-    alike = next((each for each in keys if each == _ALIKE.known), None)
-    same = [each == alike for each in keys[: given.gates]]
-    odd = [n for n, each in enumerate(same) if not each]
-    odd += range(given.gates, len(keys))
-    shapes = {n: _shape_of(given.scopes[n], keys[n]) for n in odd}
-    return list(compress(given.entries, same)), shapes
+def _new_row(part: Part, position: int, given: object) -> _Row:
+    path, name = part.path_of(position), part.names[position]
+    entry = plain_object(given, path)
+    shape = _shape_of(part.scope, tuple(entry))
+    said = shape.pick(entry)
+    row = _checked_row(part, name, shape, dict(zip(shape.known, said, strict=True)), path)
+    if set(map(type, said)) <= {str, type(None)} and sum(map(len, filter(None, said))) <= 2000:
+        _rows.keep((shape, part.module, name, said), row)
+    return row
+
+
+def _checked_row(
+    part: Part, name: str, shape: _Shape, said: Mapping[str, object], path: str
+) -> _Row:
+    """What an entry says, each value as its domain takes it."""
+    values: dict[str, Any] = {
+        key: None if value is None else _DOMAINS[key].accept(f"{path}.{key}", value)
+        for key, value in said.items()
+    }
+    kept: dict[str, JsonValue] = {}
+    gate = values.get(_name_key(part.scope))
+    if gate is None:
+        gate = _FIELDS["gate_id"].accept(path, name)
+        kept |= {key: None for key in ("gate",) if key in values}
+    status = _status(part.scope, values, kept, path)
+    severity = values.get("severity")
+    if severity is not None and severity not in _SEVERITIES:
+        kept["severity"] = severity
+    listed = not shape.usual or None in values.values()
+    return (
+        _FIELDS["module_id"].accept(path, part.module),
+        gate,
+        _FIELDS["gate_key"].accept(path, f"{part.module}.{_TEXT.accept(path, name)}"),
+        status,
+        risk_of(severity),
+        values.get("message"),
+        values.get("suggestion"),
+        values.get("legal_source"),
+        values.get("version"),
+        _Notes(shape.extras, listed, kept) if shape.extras or listed or kept else None,
+    )
+
+
+def _status(
+    scope: ResultScope, values: Mapping[str, Any], kept: dict[str, JsonValue], path: str
+) -> GateStatus:
+    """What the word means (VLD-5); a cross issue fails, whatever it says."""
+    word = values.get("status")
+    if scope is ResultScope.CROSS:
+        kept |= {key: word for key in ("status",) if key in values}
+        return GateStatus.FAIL
+    if word is None:
+        raise InvalidValue(f"{path}.status", "is required")
+    if word not in _STATUSES:
+        kept["status"] = word
+        return _FOLDED_STATUSES.get(word.casefold(), GateStatus.ERROR)
+    return _STATUSES[word]
 
 
 def _shape_of(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
     """The shape of these keys; short ones are remembered, as there are few of them."""
-    try:
-        short = len(keys) <= 32 and len("".join(keys)) <= 512
-    except TypeError:
-        short = False
-    return _remembered(scope, keys) if short else _shape(scope, keys)
+    shape: _Shape | None = _shapes[scope].get(keys)
+    if shape is None:
+        name = _name_key(scope)
+        known = tuple(key for key in keys if key == name or key in _WORDS)
+        extras = tuple(key for key in keys if key not in known and key != "timestamp")
+        usual = [key for key in _USUAL[scope] if key in known or key == name]
+        rebuilt = [*usual, *extras, *(key for key in keys if key == "timestamp")]
+        shape = _Shape(known, extras, rebuilt == list(keys), _picker(known))
+        if all(isinstance(key, str) for key in keys) and sum(map(len, keys)) <= 500:
+            _shapes[scope].keep(keys, shape)
+    return shape
 
 
-def _shape(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
-    name = "id" if scope is ResultScope.CROSS else "gate"
-    known = tuple(key for key in keys if key == name or key in _WORDS or key == "timestamp")
-    extras = tuple(key for key in keys if key not in known)
-    rebuilt = [key for key in _USUAL[scope] if key in known or key == name]
-    rebuilt += [*extras, *(key for key in known if key == "timestamp")]
-    return _Shape(known, extras, rebuilt == list(keys))
+def _name_key(scope: ResultScope) -> str:
+    """The key that ``gate_id`` holds."""
+    return "id" if scope is ResultScope.CROSS else "gate"
 
 
-_remembered = lru_cache(maxsize=512)(_shape)
+def _picker(keys: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
+    """Of one key ``itemgetter`` gives no tuple, of none it is none."""
+    if len(keys) > 1:
+        return itemgetter(*keys)
+    return lambda entry: tuple(entry[key] for key in keys)
+
+
+def _common_beginning(texts: Sequence[str]) -> str:
+    """What all of them begin with, which is what the first and the last of them begin with."""
+    if not texts:
+        return ""
+    first, last = min(texts), max(texts)
+    for n, (a, b) in enumerate(zip(first, last, strict=False)):
+        if a != b:
+            return first[:n]
+    return first
 
 
 def _need_no_escapes(texts: Sequence[str | None]) -> bool:

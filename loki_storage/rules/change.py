@@ -179,6 +179,8 @@ def ranges(ids: Iterable[int]) -> list[list[int]]:
     ordered = sorted(ids)
     if not ordered:
         return []
+    if ordered[-1] - ordered[0] == len(ordered) - 1:  # leased together, the common case
+        return [[ordered[0], ordered[-1]]]
     breaks = [n for n, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
     starts, ends = [0, *breaks], [*breaks, len(ordered)]
     return [[ordered[start], ordered[end - 1]] for start, end in zip(starts, ends, strict=True)]
@@ -201,33 +203,23 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
     ids: defaultdict[tuple[str, Kind], list[int]] = defaultdict(list)
     fields: list[JsonValue] = []
     for step in steps:
-        row = _row(step)
-        if row is None:
-            continue
-        what, id = row
-        ids[what].append(id)
-        if isinstance(step, Edit):
-            fields.append(_fields(step))
-    if not ids:
-        return None
+        if type(step) is Insert:
+            record = step.record
+            ids["insert", type(record)].append(record.id)
+        elif isinstance(step, Edit) and step.changes:
+            ids["update", type(step.before)].append(step.before.id)
+            if not step.before.internal:
+                fields.append(_fields(step))
+        elif isinstance(step, Removal):
+            ids["delete", type(step.before)].append(step.before.id)
     rows: list[JsonValue] = [
         {"kind": kind.table, "op": op, "ids": ranges(found)}  # type: ignore[dict-item]
         for (op, kind), found in ids.items()
+        if not kind.internal
     ]
-    return canonical({"rows": rows, "fields": fields}, "changes", bounded=False)
-
-
-def _row(step: Step) -> tuple[tuple[str, Kind], int] | None:
-    """What a step does, to which kind and row; None where the trail does not tell it."""
-    if type(step) is Insert:
-        op, record = "insert", step.record
-    elif isinstance(step, Edit) and step.changes:
-        op, record = "update", step.before
-    elif isinstance(step, Removal):
-        op, record = "delete", step.before
-    else:
+    if not rows:
         return None
-    return None if record.internal else ((op, type(record)), record.id)
+    return canonical({"rows": rows, "fields": fields}, "changes", bounded=False)
 
 
 def _fields(step: Edit) -> JsonValue:

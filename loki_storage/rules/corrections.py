@@ -94,12 +94,16 @@ def record(
     new: bool,
 ) -> Change:
     """Corrections that came with an intercept, as one operation with a history row each."""
-    steps: list[Step] = [*map(Insert, corrections)]
-    for correction, id in zip(corrections, history_ids, strict=True):
-        kind = "applied" if correction.status is CorrectionStatus.APPLIED else "created"
-        changes = applied.to_json() if kind == "applied" else None
-        moment = correction.created_at
-        steps.append(Insert(_history(correction, id, kind, by, moment, changes=changes)))
+    first = corrections[0]
+    kind = "applied" if first.status is CorrectionStatus.APPLIED else "created"
+    changes = applied.to_json() if kind == "applied" else None
+    row = _history(first, history_ids[0], kind, by, first.created_at, changes=changes)
+    # The rows differ in their ids alone, so the values of one are checked for all.
+    rows = (
+        row.replaced({"id": id, "correction_id": correction.id})
+        for correction, id in zip(corrections, history_ids, strict=True)
+    )
+    steps: list[Step] = [*map(Insert, corrections), *map(Insert, rows)]
     if not new:
         steps.append(live_version(document))
     return _change(AuditAction.CREATE, corrections, document.root_id, steps)

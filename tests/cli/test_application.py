@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import click
 import pytest
 from click.testing import Result
 
-from loki_storage import hookimpl
+from loki_storage import hookimpl, open_storage
 from loki_storage.cli import extensions
 from loki_storage.cli.application import application
 
@@ -40,6 +41,51 @@ def test_every_command_has_help_json_and_verbose(run: Run, words: str) -> None:
 
 def test_short_helps_fit_on_a_line(run: Run) -> None:
     assert "..." not in run("--help", env={"COLUMNS": "80"}).stdout.partition("Commands:")[2]
+
+
+READING = [
+    "status",
+    "documents list",
+    "documents list --versions all --deleted",
+    "documents show 1 --versions --content",
+    "validations list",
+    "validations show 1",
+    "validations show 1 --report",
+    "corrections list",
+    "corrections show 1",
+    "audit list",
+    "audit timeline",
+    "tags list",
+    "migrate status",
+    "migrate check",
+    "migrate sql",
+]
+
+
+@pytest.mark.parametrize("words", READING)
+def test_json_is_one_document_on_stdout_and_nothing_else(run: Run, store: str, words: str) -> None:
+    result = run(f"{words} --json", store)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert isinstance(json.loads(result.stdout), dict)
+
+
+@pytest.mark.parametrize("words", READING)
+def test_looking_writes_nothing(run: Run, store: str, words: str) -> None:
+    def stored() -> int:
+        with open_storage(store.removeprefix("--url=")) as storage:
+            return sum(1 for _ in storage.dump())
+
+    before = stored()
+    run(words, store)
+    assert stored() == before
+
+
+@pytest.mark.parametrize("words", [w for w in READING if w.endswith(" list")])
+def test_every_list_of_an_empty_store_says_what_to_do(run: Run, words: str) -> None:
+    result = run(f"{words} --url memory://")
+    assert result.exit_code == 0
+    expected = "nothing stored yet: run `loki-storage ingest FILE --url memory://`\n"
+    assert result.stdout == expected
 
 
 def test_version(run: Run) -> None:

@@ -17,7 +17,14 @@ def test_demo_tells_its_story(run: Run, url: str, width: int) -> None:
     assert result.exit_code == 0
     assert result.stderr == ""
     story = ["recorded in", "documents", "validations by risk", "top failing gates"]
-    story += ["changed in", "- ", "+ ", "audit timeline", "try next", "--versions --url sqlite:"]
+    story += [
+        "version 1 to 2: ",
+        "- ",
+        "+ ",
+        "audit timeline",
+        "try next",
+        "--versions --url sqlite:",
+    ]
     positions = [result.stdout.find(part) for part in story]
     assert -1 not in positions
     lines = result.stdout.splitlines()

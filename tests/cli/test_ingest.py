@@ -72,7 +72,7 @@ def test_bad_line_is_reported_and_the_rest_goes_on(
     told = summary(result)
     assert (told["recorded"], told["failed"]) == (2, 5)
     assert [error["line"] for error in told["errors"]] == [2, 3, 4, 5, 8]
-    assert "line 4: line: is not UTF-8" in result.stderr
+    assert "line 4: is not UTF-8" in result.stderr
     assert "SECRET" not in result.stdout + result.stderr
     assert read("status", url)["tables"]["validations"] == 2
 
@@ -156,7 +156,7 @@ def test_line_that_is_too_long(
     monkeypatch.setattr(lines.read_lines, "__defaults__", (small,))
     result = run("ingest - --json", url, input=as_lines(b"x" * (3 * small), one))
     assert (summary(result)["recorded"], summary(result)["failed"]) == (1, 1)
-    assert "line 1: line: is longer than" in result.stderr
+    assert "line 1: is longer than" in result.stderr
 
 
 def test_failures_beyond_the_listed_are_counted(

@@ -90,7 +90,7 @@ def intercept(text: str, *, corrected: str | None = None) -> Intercept:
     corrections = None
     if corrected is not None:
         applied = {"strategy": "s", "gate_id": "g", "metadata": {"reason": "r"}}
-        corrections = {"corrected_text": corrected, "corrections_applied": [applied]}
+        corrections = {"corrected": corrected, "corrections_applied": [applied]}
     return Intercept.from_report(text, "email", CLIENT, report, corrections)
 
 

@@ -50,13 +50,19 @@ def resolves(dotted: str) -> bool:
 
 
 def is_command(words: list[str]) -> bool:
-    """Whether the words begin with commands, down to one that has no more beneath it."""
-    command: Command | None = application
+    """Whether the words begin with commands, down to one that has no more; "up|down" are two."""
+    found: list[Command | None] = [application]
     for word in words:
-        if not isinstance(command, Group) or OPTION.match(word):
+        if OPTION.match(word):
             break
-        command = command.get_command(Context(command), word)
-    return command is not None
+        found = [below for each in found for below in subcommands(each, word)]
+    return None not in found
+
+
+def subcommands(command: Command | None, word: str) -> list[Command | None]:
+    if not isinstance(command, Group):
+        return [command]
+    return [command.get_command(Context(command), part) for part in word.split("|")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -74,6 +80,7 @@ def test_names_on_the_page_exist(page: Path) -> None:
         "backends/",
         "loki-storage documents list",
         "loki-storage documents show ID --versions",
+        "loki-storage migrate up|down",
         "SELECT 1",
     ],
 )
@@ -90,6 +97,7 @@ def test_name_that_exists_passes(span: str) -> None:
         "tests/docs/test_absent.py",
         "loki-storage dokuments list",
         "loki-storage documents lost",
+        "loki-storage migrate up|sideways",
     ],
 )
 def test_name_that_does_not_exist_is_found(span: str) -> None:

@@ -31,7 +31,7 @@ def concurrent_batches_have_some_order(
     store.put(*places.records(world.values()))
     used = set(world)
     batches = [batch_of(tenant, drafted, world, used) for tenant, drafted in program]
-    handles = [store.backend, store.open()]
+    handles = [store.backend, store.other]
     errors = together(
         *(applying(handles[n % 2], places.batch(batch)) for n, batch in enumerate(batches))
     )
@@ -65,7 +65,7 @@ def serial(world: Rows, batches: list[Batch]) -> Iterator[tuple[list[Any], Rows]
 def no_update_is_lost(store: Store) -> None:
     """Writers that count, each guarding what it read: the sum is the number of successes."""
     chain = store.new(Chain, revision=0)
-    handles = [store.backend, store.open()]
+    handles = [store.backend, store.other]
 
     def count(backend: Backend) -> int:
         return sum(counted(backend, chain.id) for _ in range(10))
@@ -89,7 +89,7 @@ def counted(backend: Backend, id: int) -> bool:
 def no_reader_sees_half_a_batch(store: Store) -> None:
     """While batches move two rows together, every read shows both moved or neither."""
     pair = [store.new(Tag, name=name, category="0") for name in "ab"]
-    done, reader = Event(), store.open()
+    done, seen = Event(), list[set[str | None]]()
 
     def write() -> None:
         for step in range(1, 31):
@@ -97,13 +97,11 @@ def no_reader_sees_half_a_batch(store: Store) -> None:
             store.backend.apply(Batch(OURS, [Update(Tag, tag.id, changes) for tag in pair]))
         done.set()
 
-    def read() -> list[set[str | None]]:
-        seen = []
+    def read() -> None:
         while not done.is_set():
-            seen.append({tag.category for tag in reader.select(EVERY_TAG)})
-        return seen
+            seen.append({tag.category for tag in store.other.select(EVERY_TAG)})
 
-    _, seen = together(write, read)
+    assert together(write, read) == [None, None]
     assert all(len(values) == 1 for values in seen)
 
 
@@ -159,7 +157,7 @@ def a_stream_may_be_asked_for_and_not_read(store: Store) -> None:
 @proves("BAT-8")
 def leases_do_not_overlap(store: Store) -> None:
     """Ranges of the asked size, of several kinds at once, by threads on two handles."""
-    handles = [store.backend, store.open()]
+    handles = [store.backend, store.other]
 
     def lease(backend: Backend) -> list[int]:
         counts: dict[Kind, int] = {Tag: 3, Chain: 2, Document: 1}
