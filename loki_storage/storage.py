@@ -17,6 +17,7 @@ from loki_storage.configuration import (
 )
 from loki_storage.errors import ConnectionLost, Contention, InvalidValue, StorageError
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
+from loki_storage.leases import IdLeases
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
 from loki_storage.plugins import find_backend, plugin_manager
 from loki_storage.protocol import Backend
@@ -34,7 +35,6 @@ from loki_storage.unit_of_work import (
     Actor,
     Clock,
     Context,
-    IdLeases,
     UnitOfWork,
     pauses,
     utc_now,

@@ -7,12 +7,10 @@ to it; nothing else writes.
 import logging
 import random
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
-from threading import Lock
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -32,6 +30,7 @@ from loki_storage.errors import (
     StorageError,
     Unavailable,
 )
+from loki_storage.leases import IdLeases
 from loki_storage.models import AuditEntry, Kind, Record
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
@@ -43,7 +42,6 @@ __all__ = [
     "Actor",
     "Clock",
     "Context",
-    "IdLeases",
     "Lost",
     "UnitOfWork",
     "pauses",
@@ -58,55 +56,11 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 SYSTEM = Actor("system", ActorType.SYSTEM)
-LARGEST_LEASE = 10_000
 
 
 def utc_now() -> datetime:
     """The default clock."""
     return datetime.now(UTC)
-
-
-class IdLeases:
-    """Fresh ids from leased blocks, shared by all sessions of a storage.
-
-    The first lease of a kind is what is needed, later ones double, up to 10,000.
-    """
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._lock = Lock()
-        self._left: dict[Kind, list[range]] = defaultdict(list)
-        self._size: dict[Kind, int] = {}
-
-    def take(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
-        """That many ids of each kind; at most one ``reserve``."""
-        with self._lock:
-            if any(self._count(kind) < n for kind, n in counts.items()):
-                # Whoever is asked anyway is asked for those who will be short next time, too.
-                short = {kind: n for kind, n in counts.items() if self._count(kind) < 2 * n}
-                leases = {kind: self._lease(kind, n) for kind, n in short.items()}
-                for kind, leased in self._backend.reserve(leases).items():
-                    self._left[kind].append(leased)
-            return {kind: self._pop(kind, n) for kind, n in counts.items()}
-
-    def _count(self, kind: Kind) -> int:
-        return sum(map(len, self._left[kind]))
-
-    def _lease(self, kind: Kind, needed: int) -> int:
-        size = max(needed, min(2 * self._size.get(kind, 0), LARGEST_LEASE))
-        self._size[kind] = size
-        return size
-
-    def _pop(self, kind: Kind, count: int) -> list[int]:
-        ids: list[int] = []
-        blocks = self._left[kind]
-        while len(ids) < count:
-            part = blocks[0][: count - len(ids)]
-            blocks[0] = blocks[0][len(part) :]
-            ids.extend(part)
-            if not blocks[0]:
-                del blocks[0]
-        return ids
 
 
 @attrs.frozen(kw_only=True)

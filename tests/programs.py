@@ -74,6 +74,10 @@ def view(source: Any, tenant: str, kinds: Iterable[Kind] = tuple(KINDS.values())
     return [row for kind in kinds for row in source.select(Query(kind, tenant))]
 
 
+def entries(records: Iterable[Record]) -> set[AuditEntry]:
+    return {record for record in records if isinstance(record, AuditEntry)}
+
+
 # Operations
 
 
@@ -363,6 +367,8 @@ def _compose(
     fields = {(field["kind"], field["id"]): field for field in changes["fields"]}
     updated = set()
     for row in changes["rows"]:
+        if row["kind"] == AuditEntry.table:
+            continue
         keys = [(row["kind"], id) for first, last in row["ids"] for id in range(first, last + 1)]
         for key in keys:
             if row["op"] == "insert":

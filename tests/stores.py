@@ -1,7 +1,7 @@
 """Clocks, tenants and failing backends that tests of sessions and rules share."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from loki_storage import Batch, Storage
-from loki_storage.errors import StorageError
+from loki_storage.errors import ConnectionLost, StorageError
 from loki_storage.models import Kind, Record
 from loki_storage.plugins import plugin_manager
 from loki_storage.protocol import Backend
@@ -45,8 +45,10 @@ CLOCK = Clock()
 class Fault:
     """One call of ``apply`` fails with ``error``, before or after the batch was applied."""
 
-    error: StorageError
+    error: StorageError | None
     applied: bool = False
+    meanwhile: Callable[[], object] = lambda: None
+    """What others do just before the call."""
 
 
 class Unsteady(Backend):
@@ -56,8 +58,8 @@ class Unsteady(Backend):
         self.backend = backend
         self.faults: deque[Fault] = deque()
         self.batches: list[Batch] = []
-        self.reading: StorageError | None = None
-        """What every read raises, if anything."""
+        self.unreadable = 0
+        """How many reads to come fail."""
 
     def fail(self, *faults: Fault) -> None:
         self.faults.extend(faults)
@@ -66,16 +68,18 @@ class Unsteady(Backend):
         return self.backend.reserve(counts)
 
     def select(self, query: Query) -> Iterator[Any]:
-        if self.reading is not None:
-            raise self.reading
+        if self.unreadable:
+            self.unreadable -= 1
+            raise ConnectionLost("gone")
         return self.backend.select(query)
 
     def apply(self, batch: Batch) -> None:
         self.batches.append(batch)
-        fault = self.faults.popleft() if self.faults else None
-        if fault is None or fault.applied:
+        fault = self.faults.popleft() if self.faults else Fault(None)
+        fault.meanwhile()
+        if fault.error is None or fault.applied:
             self.backend.apply(batch)
-        if fault is not None:
+        if fault.error is not None:
             raise fault.error
 
     def close(self) -> None:

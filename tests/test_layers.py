@@ -33,6 +33,7 @@ LAYERS = {
     "unit of work": [
         "loki_storage.configuration",
         "loki_storage.plugins",
+        "loki_storage.leases",
         "loki_storage.overlay",
         "loki_storage.unit_of_work",
     ],

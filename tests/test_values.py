@@ -127,6 +127,13 @@ def test_number_accepts_exactly_its_bounds(number: float, minimum: float, maximu
     )
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 10**400])
+def test_number_is_finite_as_an_operand_too(number: float) -> None:
+    error = error_of(Number().operand, number)
+    assert error is not None
+    assert error.reason == "must be finite"
+
+
 def test_number_has_one_zero() -> None:
     assert str(Number(-1.0).accept("field", -0.0)) == "0.0"
 

@@ -1,6 +1,7 @@
 """VAL-6: JSON comes back as it went in, or is refused."""
 
 import json
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -28,16 +29,16 @@ def standard(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-FOUND_JSON = [
+FOUND_JSON: list[Any] = [
     {"z": 1, "a": {"y": None, "b": []}},
     [1, 1.0, True, -0.0, 0.0, 0, None, {}, [], ""],
-    [10**40, -(10**4299), 2**63, 2**64, -(2**63) - 1, 10**16],
-    [1e22, 1e16, 5e-324, 1.7976931348623157e308, 0.1, 123456789.12345678],
+    *(10**40, -(10**4299), 10**16, 2**53 + 1),
+    *(2**63, -(2**63) - 1, 2**64, 2**64 - 1, 10**18, 10**19, -(10**19)),  # 64 bits end here
+    *(1e-7, 1.5e-7, 1e16, 1e22, 5e-324, 1.7976931348623157e308, 0.1, 123456789.12345678),
+    {"a": 0.5, "b": 2**64},
     ["\x01\x1f\x7f\x80\u2028\u2029\ufeff\uffff\U0001f600", '"\\/\b\f\n\r\t'],
-    {"": {" ": 0}, "1234567890123456": "1234567890123456"},
-    "text",
-    "\u0661" * 20,
-    3,
+    {"": {" ": 0}, "1234567890123456789": "1234567890123456789"},
+    *("text", "", "\ufeff", "\u0661" * 20, 3, True),
 ]
 
 
@@ -101,6 +102,16 @@ def test_subclasses_count_as_what_they_are_made_of(value: object, text: str) -> 
 @pytest.mark.parametrize("name", NO_JSON)
 def test_what_would_not_come_back_equal_is_refused(name: str) -> None:
     assert refusal(Json(), NO_JSON[name]) is not None
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_long_integer_is_refused_also_where_python_would_write_it(sign: int) -> None:
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        assert refusal(Json(), sign * 10**4300) == "integers in JSON must be at most 4,300 digits"
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 @pytest.mark.parametrize("levels", [0, 1, 63, 64])

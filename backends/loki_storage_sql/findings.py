@@ -8,7 +8,7 @@ A process does not write again what it has seen written. Should the finding be g
 reference from the result breaks, and the batch is applied again with everything forgotten.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
@@ -34,17 +34,16 @@ Content = tuple[str | None, ...]
 """The tenant and ``FINDING_FIELDS``."""
 Finding = tuple[Any, ...]
 """The row: the id and the content."""
-_content = itemgetter("tenant_id", *FINDING_FIELDS)
+_said = itemgetter("tenant_id", *FINDING_FIELDS)
 
 
-def finding_id(key: bytes, content: Content) -> int:
-    """The id of what a gate says, by the store's key."""
-    digest = blake2b(orjson.dumps(_plain(content)), digest_size=8, key=key).digest()
-    return int.from_bytes(digest, "big") >> 1
+def finding_id(key: bytes, content: bytes) -> int:
+    """The id of what a gate says, by the store's key; ``content`` as compact JSON."""
+    return int.from_bytes(blake2b(content, digest_size=8, key=key).digest(), "big") >> 1
 
 
 def _plain(content: Content) -> Content:
-    """Without enum members: what is hashed and stored is text."""
+    """Without enum members: drivers take text."""
     return tuple(None if part is None else str(part) for part in content)
 
 
@@ -55,7 +54,7 @@ class ResultWriter(RowWriter):
         view, results = schema.tables[ValidationResult], schema.gate_results
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _Texts(self, schema)
-        self._stored: dict[Content, int] = {}
+        self._stored: dict[bytes, int] = {}
         self._key: bytes | None = None
 
     def forget(self) -> None:
@@ -63,7 +62,7 @@ class ResultWriter(RowWriter):
         self._stored.clear()
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        ids = self._write_findings(connection, [_content(record.__dict__) for record in records])
+        ids = self._write_findings(connection, [_said(record.__dict__) for record in records])
         fields = (*self.fields, "finding_id")
         self.insert_columns(connection, fields, [*self.encode(records), ids])
 
@@ -105,23 +104,28 @@ class ResultWriter(RowWriter):
 
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
         """Store those of them that may not be there; the id of each."""
-        ids = list(map(self._stored.get, contents))
+        texts = list(map(orjson.dumps, contents))
+        ids = list(map(self._stored.get, texts))
         if None not in ids:
             return ids  # type: ignore[return-value]
-        fresh = {said for said, id in zip(contents, ids, strict=True) if id is None}
+        fresh = dict(
+            (text, content)
+            for text, content, id in zip(texts, contents, ids, strict=True)
+            if id is None
+        )
         stored = self._store(connection, fresh)
-        return [stored[said] if id is None else id for said, id in zip(contents, ids, strict=True)]
+        return [stored[text] if id is None else id for text, id in zip(texts, ids, strict=True)]
 
-    def _store(self, connection: Connection, contents: Iterable[Content]) -> dict[Content, int]:
+    def _store(self, connection: Connection, contents: Mapping[bytes, Content]) -> dict[bytes, int]:
         key = self._store_key(connection)
-        stored = {said: finding_id(key, said) for said in contents}
+        ids = {text: finding_id(key, text) for text in contents}
         # In id order: concurrent writers then wait for each other instead of deadlocking.
-        rows = sorted((id, *_plain(said)) for said, id in stored.items())
+        rows = sorted((ids[text], *_plain(content)) for text, content in contents.items())
         connection.executemany(self._texts.insert_findings, rows)
         if len(self._stored) > REMEMBERED_FINDINGS:
             self._stored.clear()
-        self._stored.update(stored)
-        return stored
+        self._stored.update(ids)
+        return ids
 
     def _store_key(self, connection: Connection) -> bytes:
         if self._key is None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,8 +149,12 @@ def _file_engine(path: Path, begin: str) -> sa.Engine:
 def _create(url: Url) -> None:
     """Create the file of a SQLite store, readable by its owner only, as its side files will be."""
     path = _file(url)
-    if path is not None:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    if path is None:
+        return
+    # Never open a file that is there: closing it would drop SQLite's locks in this process, and
+    # another process that closes the store then removes the log that this one still writes to.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _exists(url: Url) -> bool:

@@ -58,7 +58,7 @@ class RowWriter:
     ) -> None:
         """Insert rows that are given as a column of values for each field."""
         if len(columns[0]) >= MANY:
-            # Drivers take twice as long to bind NULL as a value: columns of nothing else are left out.
+            # Binding NULL takes twice the time of a value: columns of nothing else are left out.
             used = [n for n, column in enumerate(columns) if column.count(None) < len(column)]
             fields, columns = tuple(fields[n] for n in used), [columns[n] for n in used]
         connection.executemany(self._insert(fields), zip(*columns, strict=True))

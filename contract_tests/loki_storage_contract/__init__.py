@@ -13,7 +13,7 @@ A backend is judged through ``loki_storage``'s public protocol and API alone.
 import pytest
 
 # Assertions outside of test files explain themselves only if pytest is told of them first.
-for _name in ("laws", "machine", "reads", "store", "trail"):
+for _name in ("books", "laws", "machine", "reads", "store", "trail"):
     pytest.register_assert_rewrite(f"{__name__}.{_name}")
 
 from loki_storage_contract import laws  # noqa: E402, F401 - registers the checks

@@ -6,7 +6,7 @@ a rollback goes back to one. What follows from the laws is derived, never stored
 is its place, its parent the version before it, the head the highest live one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Self
@@ -18,10 +18,11 @@ from loki_storage.errors import (
     IllegalTransition,
     NotFound,
     StaleVersion,
+    StaleWrite,
     StorageError,
 )
 
-__all__ = ["Document", "Refused", "Version", "World"]
+__all__ = ["Document", "Refused", "Version", "World", "merged"]
 
 _TICK = timedelta(microseconds=1)
 _DESCRIPTIVE = ("title", "description", "source", "language", "metadata_json")
@@ -30,7 +31,7 @@ _DESCRIPTIVE = ("title", "description", "source", "language", "metadata_json")
 class Refused(Exception):
     """The laws refuse the operation with this error, whose attributes are among these values."""
 
-    def __init__(self, error: type[StorageError], **facts: object) -> None:
+    def __init__(self, error: type[StorageError], **facts: Sequence[int | None]) -> None:
         super().__init__(error.__name__)
         self.error, self.facts = error, facts
 
@@ -104,6 +105,11 @@ class Document:
         head = now.head
         claim = self.text_claim if head is not None and head.id == self.root_id else None
         return attrs.evolve(now, revision=self.revision + 1, text_claim=claim)
+
+    def claims(self, other: "Document") -> bool:
+        """Whether both claim one text, which only one may (DUP-1)."""
+        mine, theirs = (self.client_id, self.text_claim), (other.client_id, other.text_claim)
+        return self.text_claim is not None and mine == theirs
 
     def next_deletion(self, now: datetime) -> datetime:
         """Later than every deletion of the chain that still shows (DEL-1)."""
@@ -219,7 +225,7 @@ class World:
         document = self.of(id)
         return self._deleted(document, [v for v in document.live if v.id == id], now)
 
-    def restore(self, id: int) -> "World":
+    def restore(self, id: int, now: datetime) -> "World":
         """What was deleted last comes back, unless the document is live (DEL-4)."""
         document = self.of(id)
         if document.live:
@@ -229,7 +235,7 @@ class World:
             document, [v for v in document.versions if v.deleted_at == max(times)]
         )
 
-    def restore_version(self, id: int) -> "World":
+    def restore_version(self, id: int, now: datetime) -> "World":
         """One version comes back (DEL-4)."""
         document = self.of(id)
         dead = [v for v in document.versions if v.id == id and v.deleted_at is not None]
@@ -251,7 +257,7 @@ class World:
         world = self if name in self.tags else self._tag(name, tag_id)
         return world._with(attrs.evolve(document, tags=document.tags | {name}))
 
-    def remove_tag(self, id: int, name: str) -> "World":
+    def remove_tag(self, id: int, name: str, tag_id: int) -> "World":
         """A tag taken from a live document (TAG-1)."""
         document, _, _ = self.live(id)
         if name not in document.tags:
@@ -295,3 +301,55 @@ class World:
 
     def _told(self, entity_type: str, entity_id: int) -> "World":
         return attrs.evolve(self, audited=(*self.audited, (entity_type, entity_id)))
+
+
+def merged(base: World, ours: World, theirs: World) -> World | list[Refused]:
+    """What we did to ``base``, committed after they have made it ``theirs`` (VER-10, TXN-7).
+
+    Where that race is lost: the errors that may tell it.
+    """
+    changed = {root: d for root, d in ours.documents.items() if base.documents.get(root) != d}
+    lost = [
+        refusal
+        for root, document in changed.items()
+        for refusal in _lost(base.documents.get(root), document, theirs)
+    ]
+    if lost:
+        return lost
+    kept = {root: _tagged(base, document, theirs) for root, document in changed.items()}
+    return attrs.evolve(
+        theirs,
+        documents={**theirs.documents, **kept},
+        tags={**theirs.tags, **ours.tags},
+        audited=(*theirs.audited, *ours.audited[len(base.audited) :]),
+        updated={**theirs.updated, **_moved(ours.updated, base.updated)},
+    )
+
+
+def _lost(base: Document | None, ours: Document, theirs: World) -> Iterator[Refused]:
+    """Why our change of a document cannot follow theirs."""
+    if base is None:
+        if any(ours.claims(other) for other in theirs.documents.values()):
+            same = theirs.same_text(ours.client_id, str(ours.text_claim))
+            yield Refused(DuplicateDocument, existing_id=same)
+        return
+    now = theirs.documents[base.root_id]
+    if ours.tags != base.tags and now.head is None:
+        yield Refused(NotFound, id=[version.id for version in ours.versions])
+    if ours.revision != base.revision and now.revision != base.revision:
+        yield Refused(StaleVersion, current_id=[now.head.id if now.head else None])
+        yield Refused(StaleWrite)
+
+
+def _tagged(base: World, ours: Document, theirs: World) -> Document:
+    """Our document; where we changed its tags only, theirs with these changes."""
+    before = base.documents.get(ours.root_id)
+    if before is None or ours.revision != before.revision:
+        return ours
+    now = theirs.documents[ours.root_id]
+    tags = (now.tags | (ours.tags - before.tags)) - (before.tags - ours.tags)
+    return attrs.evolve(now, tags=tags)
+
+
+def _moved(after: Mapping[int, datetime], before: Mapping[int, datetime]) -> dict[int, datetime]:
+    return {id: time for id, time in after.items() if before.get(id) != time}

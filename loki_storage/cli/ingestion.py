@@ -14,6 +14,7 @@ from loki_storage.cli.lines import Line, parse_line, read_lines
 from loki_storage.cli.progress import Watched
 from loki_storage.errors import (
     Conflict,
+    Contention,
     Forbidden,
     IllegalTransition,
     InvalidField,
@@ -37,6 +38,8 @@ OF_THE_LINE = (
     OnHold,
 )
 """Errors that concern one line; after any other the store cannot be expected to take the next."""
+PATIENCE = 60.0
+"""Seconds that a line may wait for other writers."""
 MAXIMUM_TOLD = 1_000
 """Bad lines that the summary lists; the others are only counted, and told as they come."""
 
@@ -79,7 +82,10 @@ class Ingestion:
         tenant = _tenant(data, self.tenant)
         intercept = Intercept.from_line(data, default_client=self.default_client)
         recorded = self.storage.run(
-            lambda session: session.record_intercept(intercept), actor=self.actor, tenant=tenant
+            lambda session: session.record_intercept(intercept),
+            timeout=PATIENCE,
+            actor=self.actor,
+            tenant=tenant,
         )
         if recorded.replayed:
             tally.replayed += 1
@@ -118,6 +124,8 @@ def _record(ingestion: Ingestion, line: Line, tally: Tally, watched: Watched) ->
         return
     try:
         ingestion.record(line, tally)
+    except Contention:
+        raise  # whoever holds the store for so long would make every line wait
     except OF_THE_LINE as error:
         reason = str(error).removeprefix("line: ")
         tally.failed += 1

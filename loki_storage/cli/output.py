@@ -123,7 +123,7 @@ def note(text: str) -> None:
 def print_json(document: object) -> None:
     """The one JSON document of a ``--json`` command, as UTF-8."""
     text = json.dumps(document, ensure_ascii=False, indent=2, default=_json_value)
-    click.echo(text.encode())
+    click.echo(text.encode(errors="backslashreplace"))  # of a lone surrogate that is its escape
 
 
 def as_fields(record: Record, *, without: Sequence[str] = ()) -> dict[str, Any]:

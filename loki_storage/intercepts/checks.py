@@ -7,17 +7,19 @@ is only ever "all of them are sound"; anything else is left to the domains, whic
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
 import orjson
 
 from loki_storage.errors import InvalidValue
-from loki_storage.values import LIMITS, JsonText, canonical
+from loki_storage.values import LIMITS, JsonText, Text, canonical
 
-__all__ = ["are_sound", "json_texts", "optional_text", "plain_object", "step"]
+__all__ = ["are_sound", "json_texts", "moment_of", "optional_text", "plain_object", "step"]
 
-_INT64 = range(-(2**63), 2**63)
+_TEXT = Text()
 _NAME = re.compile(r"[\w.\- ]{1,100}", re.ASCII)
 
 
@@ -63,16 +65,32 @@ def _is_sound(text: str) -> bool:
     return True
 
 
+def moment_of(text: object, path: str) -> datetime:
+    """The time that an ISO 8601 text tells, naive where it tells no time zone."""
+    try:
+        return datetime.fromisoformat(_TEXT.accept(path, text))  # type: ignore[arg-type]
+    except ValueError:
+        raise InvalidValue(path, "must be a time as ISO 8601 writes it") from None
+
+
 def json_texts(values: Sequence[object], paths: Iterable[str]) -> tuple[list[JsonText], bool]:
     """Their canonical texts, and whether orjson writes all of them canonically (VAL-6).
 
     ``paths``, as many as values, is read only where a value is not plain JSON within the limits.
     """
     if _are_plain(values):
-        written = list(map(orjson.dumps, values))
-        if max(map(len, written), default=0) <= LIMITS.json_bytes:
-            return [JsonText(text.decode()) for text in written], True
+        with suppress(TypeError):  # a lone surrogate, a key that is no text, beyond 64 bits
+            written = list(map(orjson.dumps, values))
+            if _are_sound_json(written):
+                return [JsonText(text.decode()) for text in written], True
     return [canonical(value, path) for value, path in zip(values, paths, strict=True)], False
+
+
+def _are_sound_json(written: Sequence[bytes]) -> bool:
+    """Whether there is no U+0000 in any of them, and none is too long."""
+    return max(map(len, written), default=0) <= LIMITS.json_bytes and b"\\u0000" not in b"".join(
+        written
+    )
 
 
 _SCALARS = frozenset((str, int, bool, type(None)))
@@ -80,25 +98,18 @@ _PLAIN = _SCALARS | {dict, list}
 
 
 def _are_plain(values: Sequence[object]) -> bool:
-    """Whether orjson writes all of it as ``canonical`` does: asked level by level."""
+    """Whether it is JSON that orjson writes as ``canonical`` does, if it does: no floats, no ...
+
+    Asked level by level, of all values at once.
+    """
     level: Sequence[Any] = values
     for _ in range(LIMITS.json_depth):
         kinds = set(map(type, level))
         if not kinds <= _PLAIN:
             return False
-        texts = level if kinds == {str} else [value for value in level if type(value) is str]
-        if not are_sound(texts) or (int in kinds and not _fit(level)):
-            return False
         if kinds <= _SCALARS:
             return True
-        objects = [value for value in level if type(value) is dict]
-        if not are_sound(list(chain.from_iterable(objects))):
-            return False
-        arrays = [value for value in level if type(value) is list]
+        objects = (value for value in level if type(value) is dict)
+        arrays = (value for value in level if type(value) is list)
         level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(arrays)]
     return not level
-
-
-def _fit(level: Iterable[object]) -> bool:
-    numbers = [value for value in level if type(value) is int]
-    return min(numbers) in _INT64 and max(numbers) in _INT64

@@ -25,6 +25,7 @@ from loki_storage.values import JsonValue
 __all__ = ["CorrectionFacts", "read_corrections", "rebuilt_corrections"]
 
 _FIELDS = Correction.domains
+_COLUMNS = {"strategy": _FIELDS["strategy"], "reason": _FIELDS["reasoning"]}
 _LIST = "corrections.corrections_applied"
 
 
@@ -53,7 +54,6 @@ def read_corrections(given: object, document: str, report: ReportFacts) -> Corre
     columns, plain = _columns(listed, report)
     if corrected is not None and not listed:
         columns = dict.fromkeys(columns, (None,))
-    plain &= group is given and type(group.get("corrections_applied")) in (list, type(None))
     return CorrectionFacts(corrected, columns, kept, plain)
 
 
@@ -71,16 +71,24 @@ def rebuilt_corrections(
     group: dict[str, Any] | None = config.get("corrections")
     if group is None:
         return None
-    recorded = [each for each in corrections if each.created_at == validation.created_at]
-    recorded.sort(key=lambda correction: correction.id)
+    recorded = _recorded(group, validation, corrections)
     if group.get("original") is True:
         group["original"] = document.content
     if group.get("corrected") is True:
         group["corrected"] = _text(document, version, recorded)
     if isinstance(group.get("corrections_applied"), int):
-        count = group["corrections_applied"]
-        group["corrections_applied"] = [_rebuilt(each) for each in recorded[:count]]
+        group["corrections_applied"] = list(map(_rebuilt, recorded))
     return group
+
+
+def _recorded(
+    group: Mapping[str, Any], validation: Validation, corrections: Iterable[Correction]
+) -> list[Correction]:
+    """Those that came with the validation, in the order in which they came."""
+    listed = group.get("corrections_applied")
+    count = listed if isinstance(listed, int) else 1
+    recorded = [each for each in corrections if each.created_at == validation.created_at]
+    return sorted(recorded, key=lambda correction: correction.id)[:count]
 
 
 def _text(document: Document, version: Document | None, recorded: Sequence[Correction]) -> str:
@@ -127,35 +135,31 @@ def _listed(given: object) -> list[dict[str, Any]]:
 def _columns(
     listed: Sequence[dict[str, Any]], report: ReportFacts
 ) -> tuple[dict[str, tuple[Any, ...]], bool]:
-    targets, strategies, reasons, kept = [], [], [], []
-    for n, given in enumerate(listed):
-        path = f"{_LIST}[{n}]"
-        targets.append(_target(given, report, path))
-        strategies.append(_FIELDS["strategy"].accept(f"{path}.strategy", given.get("strategy")))
-        reason, rest = _without_reason(given, path)
-        reasons.append(reason)
-        kept.append(rest)
-    texts, plain = json_texts(kept, (f"{_LIST}[{n}]" for n in range(len(kept))))
+    paths = [f"{_LIST}[{n}]" for n in range(len(listed))]
+    kept = [dict(given) for given in listed]
     columns: dict[str, Sequence[Any]] = {
-        "target_gate": targets,
-        "strategy": strategies,
-        "reasoning": reasons,
-        "metadata_json": texts,
+        "target_gate": [_target(g, report, p) for g, p in zip(listed, paths, strict=True)],
+        "strategy": [_take(g, "strategy", p) for g, p in zip(kept, paths, strict=True)],
+        "reasoning": [_take_reason(g, p) for g, p in zip(kept, paths, strict=True)],
     }
+    columns["metadata_json"], plain = json_texts(kept, paths)
     return {field: tuple(column) for field, column in columns.items()}, plain
 
 
-def _without_reason(given: dict[str, Any], path: str) -> tuple[object, dict[str, Any]]:
-    """The reason, and what is kept of the correction."""
-    kept, reason = dict(given), None
-    if kept.get("strategy") is not None:
-        kept["strategy"] = True
-    if kept.get("metadata") is not None:
-        metadata = plain_object(kept["metadata"], f"{path}.metadata")
-        reason = _FIELDS["reasoning"].accept(f"{path}.metadata.reason", metadata.get("reason"))
-        if reason is not None:
-            kept["metadata"] = {**metadata, "reason": True}
-    return reason, kept
+def _take(kept: dict[str, Any], key: str, path: str) -> str | None:
+    """Take out a text that has a column."""
+    value: Any = kept.get(key)
+    if value is not None:
+        value = _COLUMNS[key].accept(f"{path}.{key}", value)
+        kept[key] = True
+    return value  # type: ignore[no-any-return]
+
+
+def _take_reason(kept: dict[str, Any], path: str) -> str | None:
+    if kept.get("metadata") is None:
+        return None
+    kept["metadata"] = dict(plain_object(kept["metadata"], f"{path}.metadata"))
+    return _take(kept["metadata"], "reason", f"{path}.metadata")
 
 
 def _target(given: dict[str, Any], report: ReportFacts, path: str) -> object:

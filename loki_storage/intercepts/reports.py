@@ -10,7 +10,7 @@
 - ``keys`` and ``at``: see ``results``.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
@@ -19,7 +19,7 @@ import attrs
 
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel, ValidationStatus
 from loki_storage.errors import InvalidValue
-from loki_storage.intercepts.checks import optional_text, plain_object, step
+from loki_storage.intercepts.checks import moment_of, optional_text, plain_object, step
 from loki_storage.intercepts.results import (
     Part,
     ResultColumns,
@@ -33,6 +33,7 @@ from loki_storage.values import JsonValue
 __all__ = ["ReportFacts", "read_report", "rebuilt_report"]
 
 _PARTS = {"universal": ResultScope.UNIVERSAL, "analyzers": ResultScope.ANALYZER}
+_ISSUE_ID: Any = ValidationResult.domains["gate_id"]
 _FAILED_MODULE = "module"
 """The name of the one result that a failed module has."""
 
@@ -85,8 +86,8 @@ def rebuilt_report(
 
 
 @attrs.define
-class _Part:
-    """A module, or another part of the engine, while it is rebuilt."""
+class _Rebuilt:
+    """The entries of a module, or of another part of the engine."""
 
     names: list[str] = attrs.field(factory=list)
     entries: list[dict[str, JsonValue]] = attrs.field(factory=list)
@@ -98,10 +99,10 @@ class _Part:
 
 def _parts(
     results: Iterable[ValidationResult], config: Mapping[str, Any]
-) -> Mapping[tuple[str, str], _Part]:
+) -> Mapping[tuple[str, str], _Rebuilt]:
     """The entries of each scope and module."""
     ordered = sorted(results, key=lambda result: result.id)
-    parts: dict[tuple[str, str], _Part] = defaultdict(_Part)
+    parts: dict[tuple[str, str], _Rebuilt] = defaultdict(_Rebuilt)
     for result, entry in zip(ordered, entries_of(ordered, config), strict=True):
         module = result.module_id or ""
         part = parts[result.scope, module]
@@ -111,7 +112,7 @@ def _parts(
     return parts
 
 
-def _module(kept: dict[str, JsonValue], part: _Part) -> dict[str, JsonValue]:
+def _module(kept: dict[str, JsonValue], part: _Rebuilt) -> dict[str, JsonValue]:
     if kept.get("gates") is None:
         failed = part.entries[0]
         places = {"error": "message", "detail": "detail"}
@@ -132,9 +133,12 @@ _COUNTED = {
 
 def _tells(summary: object, statuses: Sequence[GateStatus]) -> bool:
     """Whether it is exactly the summary of these."""
-    if type(summary) is not dict or summary != _summary(statuses):
+    if type(summary) is not dict or list(summary) != list(_COUNTED):
         return False
-    return list(summary) == list(_COUNTED) and set(map(type, summary.values())) == {int}
+    told, counted = list(summary.values()), Counter(statuses)
+    return set(map(type, told)) == {int} and told == [
+        counted.get(status, 0) for status in _COUNTED.values()
+    ]
 
 
 def _summary(statuses: Sequence[GateStatus]) -> dict[str, JsonValue]:
@@ -146,8 +150,7 @@ class _Reading:
     """Takes a report apart: the parts with entries, and what is kept of the rest."""
 
     def __init__(self, report: object, document_hash: str) -> None:
-        self.plain = True
-        self.report = self._object(report, "report")
+        self.report = plain_object(report, "report")
         self.parts: list[Part] = []
         self.gates: dict[str, Mapping[str, Any]] = {}
         self.kept: dict[str, JsonValue] = {"report": dict(self.report)}
@@ -160,7 +163,7 @@ class _Reading:
         results = read_results(self.parts)
         self._take_summaries(results.columns["status"])
         self.kept |= results.kept
-        started, completed = self._times(results.times, timezone)
+        started, completed = self._times(results.moments, timezone)
         return ReportFacts(
             status=ValidationStatus.FAILED if failed else ValidationStatus.COMPLETED,
             overall_risk=self._risk(results, failed=failed),
@@ -171,7 +174,7 @@ class _Reading:
             modules=list(self.report.get("modules") or ()),
             gates=self.gates,
             kept=self.kept,
-            plain=self.plain and results.plain,
+            plain=results.plain,
         )
 
     def _take(self, document_hash: str) -> None:
@@ -190,17 +193,17 @@ class _Reading:
             kept["cross"] = self._cross(kept["cross"])
 
     def _modules(self, modules: object) -> Iterator[tuple[str, JsonValue]]:
-        for name, value in self._object(modules, "report.modules").items():
+        for name, value in plain_object(modules, "report.modules").items():
             path = step("report.modules", name)
-            module = self._object(value, path)
+            module = plain_object(value, path)
             if module.get("gates") is None:
                 yield name, self._failed_module(name, module, path)
             else:
-                gates = self._object(module["gates"], f"{path}.gates")
+                gates = plain_object(module["gates"], f"{path}.gates")
                 if module.get("summary") is not None:
-                    self._object(module["summary"], f"{path}.summary")
+                    plain_object(module["summary"], f"{path}.summary")
                 self.gates[name] = gates
-                self.entries.add(ResultScope.MODULE, name, gates)
+                self._add(ResultScope.MODULE, name, f"{path}.gates", gates)
                 yield name, {**module, "gates": {}}
 
     def _failed_module(self, name: str, module: dict[str, Any], path: str) -> JsonValue:
@@ -210,7 +213,7 @@ class _Reading:
         entry = {"gate": _FAILED_MODULE, "status": "ERROR", "message": error}
         if "detail" in module:
             entry["detail"] = module["detail"]
-        self.entries.add(ResultScope.MODULE, name, {_FAILED_MODULE: entry})
+        self._add(ResultScope.MODULE, name, path, {_FAILED_MODULE: entry})
         return {key: key in ("error", "detail") or value for key, value in module.items()}
 
     def _take_summaries(self, statuses: Sequence[GateStatus]) -> None:
@@ -224,20 +227,23 @@ class _Reading:
             start = end
 
     def _cross(self, value: object) -> JsonValue:
-        cross = self._object(value, "report.cross")
+        cross = plain_object(value, "report.cross")
         issues = cross.get("issues")
         if issues is None:
             return cross
         if not isinstance(issues, list | tuple):
             raise InvalidValue("report.cross.issues", "must be an array")
-        self.plain &= type(issues) is list
-        self.entries.add_issues(issues)
+        path, names = "report.cross.issues", []
+        for n, issue in enumerate(issues):
+            entry = plain_object(issue, f"{path}[{n}]")
+            names.append(_ISSUE_ID.accept(f"{path}[{n}].id", entry.get("id")))
+        scope = ResultScope.CROSS
+        self.parts.append(Part(scope, scope.value, path, names, list(issues)))
         return {**cross, "issues": []}
 
-    def _object(self, value: object, path: str) -> dict[str, Any]:
-        found = plain_object(value, path)
-        self.plain &= found is value
-        return found
+    def _add(self, scope: ResultScope, module: str, path: str, entries: object) -> None:
+        named = plain_object(entries, path)
+        self.parts.append(Part(scope, module, path, named.keys(), named.values()))
 
     def _risk(self, results: ResultColumns, *, failed: bool) -> RiskLevel | None:
         """What the engine says; where it says nothing, the worst of what failed (VLD-3)."""
@@ -251,25 +257,17 @@ class _Reading:
         return max(worst, key=lambda risk: risk.rank, default=RiskLevel.NONE)
 
     def _times(
-        self, times: Sequence[str | None], timezone: tzinfo
+        self, moments: Sequence[datetime], timezone: tzinfo
     ) -> tuple[datetime | None, datetime | None]:
         """When it began, and when the last gate spoke; clocks that ran backwards are levelled."""
         text = optional_text(self.report.get("timestamp"), "report.timestamp")
-        started = None if text is None else _utc(_parsed(text, "report.timestamp"), timezone)
-        ends = self._ends(times)
-        if not ends:
+        started = None
+        if text is not None:
+            started = _utc(moment_of(text, "report.timestamp"), timezone)
+        if not moments:
             return started, None
-        last = _last(ends, timezone)
+        last = _last(moments, timezone)
         return started, last if started is None else max(started, last)
-
-    def _ends(self, times: Sequence[str | None]) -> list[datetime]:
-        try:
-            return list(map(datetime.fromisoformat, (t for t in times if t is not None)))
-        except ValueError:
-            for n, time in enumerate(times):
-                if time is not None:
-                    _parsed(time, f"{self.entries.path(n)}.timestamp")
-            raise
 
 
 def _failure(said: Mapping[str, Any], path: str) -> tuple[bool, str | None]:
@@ -295,19 +293,12 @@ def _checked_hash(said: object, document_hash: str) -> JsonValue:
     return text
 
 
-def _parsed(text: str, path: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidValue(path, "must be a time as ISO 8601 writes it") from None
-
-
 def _utc(moment: datetime, timezone: tzinfo) -> datetime:
     aware = moment.replace(tzinfo=timezone) if moment.tzinfo is None else moment
     return Validation.domains["completed_at"].accept("timestamp", aware)  # type: ignore[return-value]
 
 
-def _last(moments: list[datetime], timezone: tzinfo) -> datetime:
+def _last(moments: Sequence[datetime], timezone: tzinfo) -> datetime:
     """The latest. Naive times of UTC are in the order of their digits, others perhaps not."""
     if timezone is UTC:
         try:

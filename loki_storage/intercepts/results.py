@@ -19,7 +19,10 @@ A report brings 173 entries, but all of them together say only some 600 differen
 evidence apart: each is checked when it is first said, and remembered.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
 
@@ -27,23 +30,29 @@ import attrs
 
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel
 from loki_storage.errors import InvalidValue
-from loki_storage.intercepts.checks import are_sound, json_texts, plain_object, step
+from loki_storage.intercepts.checks import (
+    are_sound,
+    json_texts,
+    moment_of,
+    plain_object,
+    step,
+)
 from loki_storage.models import ValidationResult
 from loki_storage.values import Domain, JsonText, JsonValue, Text, canonical
 
 __all__ = ["Part", "ResultColumns", "entries_of", "read_results", "risk_of"]
 
+_CROSS = ResultScope.CROSS
 _WORDS = ("version", "legal_source", "status", "severity", "message", "suggestion")
 _USUAL = {
     ResultScope.MODULE: ("gate", *_WORDS),
     ResultScope.UNIVERSAL: _WORDS,
     ResultScope.ANALYZER: _WORDS,
-    ResultScope.CROSS: ("id", *(word for word in _WORDS if word != "status")),
+    _CROSS: ("id", *(word for word in _WORDS if word != "status")),
 }
 """The order in which the engine says things; evidence and ``timestamp`` follow."""
 _FIELDS = ValidationResult.domains
 _TEXT = Text()
-_TIME = Text(nullable=True)
 _DOMAINS: Mapping[str, Domain] = {
     "gate": _FIELDS["gate_id"],
     "id": _FIELDS["gate_id"],
@@ -80,27 +89,25 @@ class Part:
     scope: ResultScope
     module: str
     path: str
-    names: Sequence[str]
-    entries: Sequence[dict[str, Any]] = attrs.field(repr=False)
+    names: Collection[str]
+    entries: Collection[dict[str, Any]] = attrs.field(repr=False)
 
-    def path_of(self, position: int) -> str:
+    def path_of(self, position: int, name: str) -> str:
         """Where an entry stands in the report, for errors."""
-        if self.scope is ResultScope.CROSS:
-            return f"{self.path}[{position}]"
-        return step(self.path, self.names[position])
+        return f"{self.path}[{position}]" if self.scope is _CROSS else step(self.path, name)
 
 
 @attrs.frozen
 class ResultColumns:
     """What entries came to: checked columns by field of ``ValidationResult``.
 
-    ``kept``: their part of the config. ``times``: the gates' times, as they came. ``plain``: orjson
-    writes the evidence canonically.
+    ``kept``: their part of the config. ``moments``: the gates' times. ``plain``: orjson writes the
+    evidence canonically.
     """
 
     columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
     kept: Mapping[str, JsonValue]
-    times: Sequence[str | None]
+    moments: Sequence[datetime]
     plain: bool
 
 
@@ -186,32 +193,36 @@ class _Reading:
             self.rows += _rows_of(part)
             self.entries += part.entries
         self.noted = [(n, row[-1]) for n, row in enumerate(self.rows) if row[-1] is not None]
-        self.times = self._checked_times()
+        self.times: list[str | None] = [entry.get("timestamp") for entry in self.entries]
+        self.told = [time for time in self.times if time is not None]
 
     def columns(self) -> ResultColumns:
         columns: dict[str, tuple[Any, ...]] = dict.fromkeys(_ROW, ())
         columns |= zip(_ROW, zip(*self.rows, strict=True), strict=False)
         del columns["notes"]
+        moments = self._moments()
         evidence, plain = self._evidence()
-        common = _common_beginning([time for time in self.times if time is not None])
-        columns["scope"] = tuple(part.scope for part in self.parts for _ in part.entries)
+        common = _common_beginning(self.told)
+        scopes = (repeat(part.scope, len(part.entries)) for part in self.parts)
+        columns["scope"] = tuple(chain.from_iterable(scopes))
         columns["evidence"] = tuple(evidence)
         columns["metadata_json"] = tuple(self._metadata(len(common)))
-        return ResultColumns(columns, self._kept(common), self.times, plain)
+        return ResultColumns(columns, self._kept(common), moments, plain)
 
     def path(self, position: int) -> str:
         """Where an entry stands in the report, for errors."""
         for part in self.parts:
             if position < len(part.entries):
-                return part.path_of(position)
+                return part.path_of(position, list(part.names)[position])
             position -= len(part.entries)
         raise IndexError(position)
 
-    def _checked_times(self) -> list[str | None]:
-        times: list[Any] = [entry.get("timestamp") for entry in self.entries]
-        if are_sound([time for time in times if time is not None]):
-            return times
-        return [_TIME.accept(f"{self.path(n)}.timestamp", time) for n, time in enumerate(times)]  # type: ignore[misc]
+    def _moments(self) -> list[datetime]:
+        if are_sound(self.told):
+            with suppress(ValueError):
+                return list(map(datetime.fromisoformat, self.told))
+        timed = ((n, time) for n, time in enumerate(self.times) if time is not None)
+        return [moment_of(time, f"{self.path(n)}.timestamp") for n, time in timed]
 
     def _evidence(self) -> tuple[list[JsonText | None], bool]:
         told = [(n, notes.extras) for n, notes in self.noted if notes.extras]
@@ -251,19 +262,19 @@ class _Reading:
 
 def _rows_of(part: Part) -> list[_Row]:
     """The rows of a part's entries: remembered ones, where they say nothing new."""
-    shapes, module, rows = _shapes[part.scope], part.module, []
+    shapes, module = _shapes[part.scope], part.module
+    rows: list[_Row] = []
     for name, entry in zip(part.names, part.entries, strict=True):
         try:
             shape = shapes[tuple(entry)]
             row = _rows[shape, module, name, shape.pick(entry)]
         except (KeyError, TypeError):
-            row = _new_row(part, len(rows), entry)
+            row = _new_row(part, name, part.path_of(len(rows), name), entry)
         rows.append(row)
     return rows
 
 
-def _new_row(part: Part, position: int, given: object) -> _Row:
-    path, name = part.path_of(position), part.names[position]
+def _new_row(part: Part, name: str, path: str, given: object) -> _Row:
     entry = plain_object(given, path)
     shape = _shape_of(part.scope, tuple(entry))
     said = shape.pick(entry)
@@ -310,7 +321,7 @@ def _status(
 ) -> GateStatus:
     """What the word means (VLD-5); a cross issue fails, whatever it says."""
     word = values.get("status")
-    if scope is ResultScope.CROSS:
+    if scope is _CROSS:
         kept |= {key: word for key in ("status",) if key in values}
         return GateStatus.FAIL
     if word is None:
@@ -338,7 +349,7 @@ def _shape_of(scope: ResultScope, keys: tuple[str, ...]) -> _Shape:
 
 def _name_key(scope: ResultScope) -> str:
     """The key that ``gate_id`` holds."""
-    return "id" if scope is ResultScope.CROSS else "gate"
+    return "id" if scope is _CROSS else "gate"
 
 
 def _picker(keys: tuple[str, ...]) -> Callable[[dict[str, Any]], tuple[Any, ...]]:
@@ -368,7 +379,7 @@ def _need_no_escapes(texts: Sequence[str | None]) -> bool:
 def _entry(
     result: ValidationResult, begin: str, order: Sequence[str] | None
 ) -> dict[str, JsonValue]:
-    name = "id" if result.scope is ResultScope.CROSS else "gate"
+    name = "id" if result.scope is _CROSS else "gate"
     evidence: dict[str, JsonValue] = result.evidence or {}
     kept: dict[str, Any] = result.metadata_json or {}
     at = kept.pop("at", None)

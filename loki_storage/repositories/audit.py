@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from loki_storage.enums import AuditAction, EntityType
+from loki_storage.errors import InvalidValue
 from loki_storage.models import AuditEntry, Document, Kind
 from loki_storage.protocol import Day
 from loki_storage.query import Compare, Condition, In, Order, equals
@@ -75,6 +76,7 @@ class AuditRepository(Repository[AuditEntry]):
         self, validation_id: int, limit: int = DEFAULT_LIMIT, offset: int = 0
     ) -> list[AuditEntry]:
         """What was done to a validation, and to corrections that came of it."""
+        _require("validation_id", validation_id)
         return self._page([equals(validation_id=validation_id)], limit, offset)
 
     def get_by_request(
@@ -123,6 +125,7 @@ class AuditRepository(Repository[AuditEntry]):
 
     def _roots(self, document_id: int) -> list[int]:
         """The chain's root id; of a purged version the one that its purge tells of (AUD-1)."""
+        _require("document_id", document_id)
         document = self._session.get(Document, document_id)
         if document is not None:
             return [document.root_id]
@@ -135,6 +138,12 @@ class AuditRepository(Repository[AuditEntry]):
             Compare("timestamp", "lt", before), order=(Order("timestamp"),), limit=limit
         )
         return list(self._session.select(query))
+
+
+def _require(name: str, id: object) -> None:
+    """None would ask for the entries that are about none."""
+    if id is None:
+        raise InvalidValue(name, "is required")
 
 
 def _tells(entry: AuditEntry, document_id: int) -> bool:

@@ -76,6 +76,10 @@ class Repository(Generic[R]):
     def _first(self, query: Query) -> R | None:
         return next(iter(self._list(query.evolve(limit=1))), None)
 
+    def _stored(self, id: int) -> R:
+        """What an operation is about, deleted or not; reading it is part of the operation."""
+        return self._found(self._session.get(self.kind, id), id)  # type: ignore[arg-type]
+
     def _found(self, record: R | None, id: int) -> R:
         if record is None:
             raise NotFound(self.noun, id)

@@ -94,9 +94,7 @@ class CorrectionRepository(Repository[Correction]):
         notes: str | None = None,
     ) -> list[Correction]:
         """Apply several together as one new version; the text is the last one's unless given."""
-        if not ids or len(set(ids)) != len(ids):
-            raise InvalidValue("ids", "must be one or more different corrections")
-        return self._apply(ids, corrected_content, applied_by, notes)
+        return self._apply(list(ids), corrected_content, applied_by, notes)
 
     def reject_correction(
         self, id: int, rejected_by: str | None = None, reason: str | None = None
@@ -178,9 +176,10 @@ class CorrectionRepository(Repository[Correction]):
         client = [] if client_id is None else [equals(client_id=client_id)]
         return self._newest(equals(status=CorrectionStatus.PENDING), *client, limit=100)
 
-    def get_history(self, id: int) -> list[CorrectionHistory]:
+    def get_history(self, id: int, include_deleted: bool = False) -> list[CorrectionHistory]:
         """Every step in a correction's life, oldest first."""
-        return self._list(self._history(id))
+        mine = InQuery("correction_id", self._query(self._visible()), "id")
+        return self._list(self._history(id).narrow(*(() if include_deleted else (mine,))))
 
     # What rules ask of the store
 
@@ -232,6 +231,8 @@ class CorrectionRepository(Repository[Correction]):
         self, ids: Sequence[int], text: str | None, by: str | None, notes: str | None
     ) -> list[Correction]:
         group = self._group(ids)
+        if not group or len({correction.id for correction in group}) != len(group):
+            raise InvalidValue("ids", "must be one or more different corrections")
         versions = self._versions(group)
         text = group[-1].corrected_content if text is None else text
         applied = rules.Applied(tuple(ids))

@@ -154,19 +154,10 @@ class DocumentRepository(Repository[Document]):
         those before it are gone, and in a session with pending writes.
         """
         unit = DocumentRepository(self._session.fresh())
-        if isinstance(ids, Query):
-            if ids.kind is not Document:
-                raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
-            ids = [row[0] for row in unit._session.rows(ids, ("id",))]
-        gone: list[int] = []
-        for id in ids:
-            root = unit.get_by_id(id, include_deleted=True)
-            if root is None:
-                raise NotFound(self.noun, id)
-            if root.root_id not in gone:
-                unit._purge(root.root_id)
-                gone.append(root.root_id)
-        return gone
+        roots = unit._roots(ids)
+        for root_id in roots:
+            unit._purge(root_id)
+        return roots
 
     # Reading
 
@@ -263,7 +254,7 @@ class DocumentRepository(Repository[Document]):
     def remove_tag(self, id: int, name: str) -> None:
         """Take a tag from the document; one that it does not have changes nothing (TAG-1)."""
         chain = self._live_chain(id)
-        tag = TagRepository(self._session).get_by_name(name)
+        tag = TagRepository(self._session).of_name(name)
         link = None if tag is None else self._link(chain.id, tag.id)
         if link is not None:
             self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id, chain))
@@ -368,6 +359,14 @@ class DocumentRepository(Repository[Document]):
         return DocumentTag(
             id=id, tenant_id=self._session.tenant, document_id=root_id, tag_id=tag_id
         )
+
+    def _roots(self, ids: Iterable[int] | Query) -> list[int]:
+        """The chains of these documents, each once."""
+        if not isinstance(ids, Query):
+            return list(dict.fromkeys(self._stored(id).root_id for id in ids))
+        if ids.kind is not Document:
+            raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
+        return list(dict.fromkeys(root_id for (root_id,) in self._session.rows(ids, ("root_id",))))
 
     def _purge(self, root_id: int) -> None:
         self._session.add(rules.purge(*self._with_children(root_id)))

@@ -41,17 +41,17 @@ class TagRepository(Repository[Tag]):
 
     def update(self, id: int, **fields: Any) -> Tag:
         """Change name, description, category or color."""
-        tag = self._found(self.get_by_id(id), id)
+        tag = self._stored(id)
         change = rules.update(tag, **fields)
         if "name" in fields:
             self._check_free(tag.evolve(name=fields["name"]))
         if change is not None:
             self._session.add(change)
-        return self._found(self.get_by_id(id), id)
+        return self._stored(id)
 
     def delete(self, id: int) -> None:
         """Remove a tag and its links (TAG-2)."""
-        tag = self._found(self.get_by_id(id), id)
+        tag = self._stored(id)
         links = self._session.query(DocumentTag, equals(tag_id=id))
         self._session.add(rules.delete(tag, list(self._session.select(links))))
 
@@ -62,11 +62,15 @@ class TagRepository(Repository[Tag]):
         tags = self._list(self._query(order=(Order("name"),)))
         return [(tag, counts.get(tag.id, 0)) for tag in tags]
 
+    def of_name(self, name: str) -> Tag | None:
+        """The tag of this name, read as part of an operation."""
+        return next(iter(self._session.select(self._query(equals(name=name)))), None)
+
     def named(self, name: str) -> tuple[Tag, bool]:
         """The tag of this name, created where there is none, and whether it was there."""
-        tag = self.get_by_name(name)
-        if tag is not None:
-            return tag, True
+        known = self.of_name(name)
+        if known is not None:
+            return known, True
         tag = self._new(name)
         self._session.add(rules.create(tag), races.tag_there(self._session, tag))
         return tag, False

@@ -19,6 +19,7 @@ from loki_storage.query import (
     InQuery,
     Not,
     Order,
+    Query,
     all_of,
     equals,
 )
@@ -157,9 +158,12 @@ class ValidationRepository(Repository[Validation]):
 
     # Reading
 
-    def get_results(self, validation_id: int) -> list[ValidationResult]:
+    def get_results(
+        self, validation_id: int, include_deleted: bool = False
+    ) -> list[ValidationResult]:
         """All results of a validation, in the order in which they came."""
-        return self._list(self._results(validation_id))
+        shown = () if include_deleted else (self._shown_results(),)
+        return self._list(self._results(validation_id).narrow(*shown))
 
     def get_with_results(
         self, id: int, include_deleted: bool = False
@@ -228,7 +232,7 @@ class ValidationRepository(Repository[Validation]):
         hidden = self._query(InQuery("document_id", deleted, "id"))
         return Not(InQuery("validation_id", hidden, "id"))
 
-    def _results(self, validation_id: int) -> Any:
+    def _results(self, validation_id: int) -> Query:
         return self._session.query(
             ValidationResult, equals(validation_id=validation_id), order=(Order("id"),)
         )

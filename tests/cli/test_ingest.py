@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -189,23 +189,42 @@ def test_store_that_cannot_be_used_stops_it(
 COMMAND = [sys.executable, "-c", "from loki_storage.cli import main; main()"]
 
 
+@pytest.fixture
+def ingesting(url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ingests what it is fed."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*COMMAND, "ingest", "-", url, "--json"], stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        yield process
+        process.kill()
+
+
+def feed(process: subprocess.Popen[bytes], data: bytes) -> None:
+    assert process.stdin is not None
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
+def test_nothing_is_lost_while_others_open_and_close_the_store(
+    ingesting: subprocess.Popen[bytes], url: str, samples: list[dict[str, Any]], as_lines: Lines
+) -> None:
+    for count, sample in enumerate(samples[:5], 1):
+        feed(ingesting, as_lines(sample))
+        wait_for(ingesting, url, count)
+    out, _ = ingesting.communicate(timeout=60)
+    assert json.loads(out)["recorded"] == stored(url) == 5
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent in another way there")
 def test_interrupt_ends_with_the_summary_so_far(
-    url: str, samples: list[dict[str, Any]], as_lines: Lines, read: Any
+    ingesting: subprocess.Popen[bytes], url: str, samples: list[dict[str, Any]], as_lines: Lines
 ) -> None:
-    ingest = subprocess.Popen(
-        [*COMMAND, "ingest", "-", url, "--json"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert ingest.stdin is not None
-    ingest.stdin.write(as_lines(*samples[:3]))
-    ingest.stdin.flush()
-    wait_for(lambda: stored(url) == 3 or ingest.poll() is not None)
-    ingest.send_signal(signal.SIGINT)
-    out, err = ingest.communicate(timeout=30)
-    assert ingest.returncode == 130
+    feed(ingesting, as_lines(*samples[:3]))
+    wait_for(ingesting, url, 3)
+    ingesting.send_signal(signal.SIGINT)
+    out, err = ingesting.communicate(timeout=60)
+    assert ingesting.returncode == 130
     told = json.loads(out)
     assert (told["recorded"], told["interrupted"]) == (3, True)
     assert err.decode().startswith("interrupted: ")
@@ -219,11 +238,12 @@ def stored(url: str) -> int:
         return session.validations.count()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
+def wait_for(process: subprocess.Popen[bytes], url: str, count: int) -> None:
+    deadline = time.monotonic() + 60
+    while stored(url) != count:
+        assert process.poll() is None, "it ended"
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def interrupted(times: int) -> list[str]:

@@ -1,0 +1,154 @@
+"""AUD-1, AUD-2, TXN-3: any program of operations keeps the laws, and the audit explains it."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from loki_storage import Session, Storage
+from loki_storage.errors import (
+    Conflict,
+    NotFound,
+)
+from loki_storage.models import Chain
+from tests.programs import (
+    PRELUDE,
+    Step,
+    check_explained,
+    check_laws,
+    entries,
+    perform,
+    program,
+    view,
+)
+from tests.stores import CLOCK, by_id, new_tenant
+
+Begin = Callable[..., Session]
+
+
+@settings(max_examples=60)
+@example([("apply", 0, 1), ("apply_badly", 1, 1), ("revert_badly", 0, 1), ("create_badly", 1, 1)])
+@example([("apply_group", 0, 1), ("append", 0, 2), ("revert", 0, 0)])
+@given(program(14))
+def test_program_keeps_the_laws_and_the_audit_explains_it(
+    store: Storage, steps: Sequence[Step]
+) -> None:
+    tenant = new_tenant()
+    for part in (PRELUDE, steps[: len(steps) // 2], steps[len(steps) // 2 :]):
+        before = view(store.backend, tenant)
+        with store.session(tenant=tenant) as session:
+            for step in part:
+                perform(session, step)
+                CLOCK.advance(seconds=1)
+        after = view(store.backend, tenant)
+        check_laws(after)
+        check_explained(before, after, entries(after) - entries(before))
+
+
+@settings(max_examples=50)
+@example([("apply_badly", 0, 1), ("create_badly", 1, 1)], [])
+@given(program(6), program(6))
+def test_failed_operation_leaves_the_session_as_it_was(
+    store: Storage, committed: Sequence[Step], steps: Sequence[Step]
+) -> None:
+    tenant = new_tenant()
+    with store.session(tenant=tenant) as session:
+        for step in [*PRELUDE, *committed]:
+            perform(session, step)
+        session.commit()
+        for step in steps:
+            before = view(session, tenant)
+            if perform(session, step) is not None:
+                assert view(session, tenant) == before
+
+
+@settings(max_examples=25)
+@given(program(8))
+def test_exception_inside_the_block_leaves_the_store_as_it_was(
+    store: Storage, steps: Sequence[Step]
+) -> None:
+    tenant = new_tenant()
+    with store.session(tenant=tenant) as session:
+        for step in PRELUDE:
+            perform(session, step)
+    before = view(store.backend, tenant)
+    with pytest.raises(KeyboardInterrupt), store.session(tenant=tenant) as session:
+        for step in steps:
+            perform(session, step)
+        raise KeyboardInterrupt
+    assert view(store.backend, tenant) == before
+
+
+@settings(max_examples=40)
+@example([("append", 0, 1)], [("append", 0, 2)])
+@example([("complete", 0, 0)], [("add_results", 0, 3)])
+@example([("update_tag", 0, 1)], [("update_tag", 0, 0)])
+@given(program(4), program(4))
+def test_two_sessions_have_the_effect_of_one_after_the_other(
+    store: Storage, mine: Sequence[Step], yours: Sequence[Step]
+) -> None:
+    tenant = new_tenant()
+    with store.session(tenant=tenant) as session:
+        for step in [*PRELUDE, ("create_tag", 0, 0)]:
+            perform(session, step)
+    before = view(store.backend, tenant)
+    first, second = store.session(tenant=tenant), store.session(tenant=tenant)
+    for session, steps in ((first, mine), (second, yours)):
+        for step in steps:
+            perform(session, step)
+    first.commit()
+    between = view(store.backend, tenant)
+    try:
+        second.commit()
+    except (Conflict, NotFound) as error:
+        assert error.retryable or isinstance(error, NotFound)
+        assert view(store.backend, tenant) == between
+    after = view(store.backend, tenant)
+    check_laws(after)
+    check_explained(before, after, entries(after) - entries(before))
+
+
+@settings(max_examples=20)
+@given(st.lists(program(5), max_size=3))
+def test_id_is_never_used_twice(store: Storage, programs: Sequence[Sequence[Step]]) -> None:
+    tenant = new_tenant()
+    seen: dict[tuple[str, int], object] = {}
+    for steps in ([*PRELUDE, ("create_tag", 0, 0)], *programs):
+        session = store.session(tenant=tenant)
+        for step in [*steps, ("delete_tag", 0, 0)]:
+            before = by_id(view(session, tenant))
+            perform(session, step)
+            new = by_id(view(session, tenant)).keys() - before.keys()
+            assert not new & seen.keys()
+            seen |= dict.fromkeys(new)
+        session.commit() if len(steps) % 2 else session.rollback()
+
+
+def test_purge_and_cleanup_are_explained_and_leave_the_laws(begin: Begin, store: Storage) -> None:
+    with begin() as session:
+        for step in [*PRELUDE, ("apply", 0, 1), ("add_tag", 0, 0), ("delete", 0, 0)]:
+            perform(session, step)
+    tenant = session.tenant
+    before = view(store.backend, tenant)
+    CLOCK.advance(days=3)
+    gone = next(row for row in before if isinstance(row, Chain) and not row.live)
+    with begin() as session:
+        assert session.documents.purge([gone.id]) == [gone.id]
+        purged = view(store.backend, tenant)
+        check_explained(before, purged, entries(purged) - entries(before))
+        assert entries(before) < entries(purged), "AUD-3"
+        removed = session.audit.cleanup_old_entries(1, batch_size=4)
+    after = view(store.backend, tenant)
+    check_laws(after)
+    check_explained(purged, after, entries(after) - entries(purged))
+    assert removed == len(entries(before))
+    told = [entry.changes["rows"] for entry in entries(after) - entries(purged)]
+    ids = {
+        id
+        for (row,) in told
+        for first, last in row["ids"]
+        for id in range(first, last + 1)
+        if (row["kind"], row["op"]) == ("audit_trail", "delete")
+    }
+    assert ids == {entry.id for entry in entries(before)}
