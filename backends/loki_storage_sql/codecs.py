@@ -1,11 +1,10 @@
-"""Records to rows and back, about half a microsecond each way.
+"""Records to rows and back, by functions that are generated once per kind.
 
-Records are encoded column by column, so that most of the work is done by functions in C. Rows are
-decoded one by one, as they stream in, by a function that is generated for each kind.
+A generated function has one expression per field and no loop over fields: a record costs less than
+a microsecond each way.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 from loki_storage.models import Kind, Record
@@ -20,29 +19,9 @@ Row = Sequence[Any]
 
 def record_encoder(
     kind: Kind, dialect: Dialect, fields: Sequence[str]
-) -> Callable[[Iterable[Record]], list[Sequence[Any]]]:
-    """A function from records to a column of values for each of these fields (two or more)."""
-    values = itemgetter(*(kind.attributes[field] for field in fields))
-    conversions = [
-        (number, encode, kind.domains[field].nullable)
-        for number, field in enumerate(fields)
-        if (encode := field_encoder(kind.domains[field], dialect))
-    ]
-
-    def encode(records: Iterable[Record]) -> list[Sequence[Any]]:
-        columns: list[Sequence[Any]] = list(
-            zip(*[values(record.__dict__) for record in records], strict=True)
-        )
-        for number, convert, nullable in conversions:
-            column = columns[number]
-            columns[number] = (
-                [None if value is None else convert(value) for value in column]
-                if nullable
-                else list(map(convert, column))
-            )
-        return columns
-
-    return encode
+) -> Callable[[Iterable[Record]], list[Row]]:
+    """A function from records to rows of these fields."""
+    return _encoding(kind, dialect, fields).build("encode")
 
 
 def record_decoder(kind: Kind, dialect: Dialect) -> Callable[[Row], Any]:
@@ -76,6 +55,31 @@ class _Source:
         exec(self.text, self._scope)
         built: Function = self._scope[function]
         return built
+
+
+def _encoding(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> _Source:
+    made = _Source()
+    values = [
+        _encoded(made, f, kind.domains[f], dialect, f"d[{kind.attributes[f]!r}]") for f in fields
+    ]
+    row = "\n".join(f"            {value}," for value in values)
+    made.text = (
+        "def encode(records):\n"
+        f"    return [\n        (\n{row}\n        )\n"
+        "        for d in [record.__dict__ for record in records]\n"
+        "    ]"
+    )
+    return made
+
+
+def _encoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value: str) -> str:
+    encode = field_encoder(domain, dialect)
+    if encode is None:
+        return value
+    name = "str" if encode is str else made.name(f"encode_{field}", encode)
+    if domain.nullable:
+        return f"None if (v := {value}) is None else {name}(v)"
+    return f"{name}({value})"
 
 
 def _decoding(kind: Kind, dialect: Dialect) -> _Source:

@@ -64,7 +64,8 @@ class ResultWriter(RowWriter):
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
         ids = self._write_findings(connection, [_said(record.__dict__) for record in records])
         fields = (*self.fields, "finding_id")
-        self.insert_columns(connection, fields, [*self.encode(records), ids])
+        columns = [*zip(*self.encode(records), strict=True), ids]
+        self.insert_columns(connection, fields, columns)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields
@@ -108,11 +109,11 @@ class ResultWriter(RowWriter):
         ids = list(map(self._stored.get, texts))
         if None not in ids:
             return ids  # type: ignore[return-value]
-        fresh = dict(
-            (text, content)
+        fresh = {
+            text: content
             for text, content, id in zip(texts, contents, ids, strict=True)
             if id is None
-        )
+        }
         stored = self._store(connection, fresh)
         return [stored[text] if id is None else id for text, id in zip(texts, ids, strict=True)]
 

@@ -20,7 +20,7 @@ Fields = tuple[str, ...]
 Guarded = Update | Delete | Require
 CACHED_STATEMENTS = 256
 MANY = 16
-"""Rows from which it pays to look for a better statement."""
+"""Rows from which it pays to look at their columns."""
 
 
 class Rejected(Exception):
@@ -51,17 +51,22 @@ class RowWriter:
         self._require_text = lru_cache(CACHED_STATEMENTS)(self._compiled_require)
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        self.insert_columns(connection, self.fields, self.encode(records))
+        rows = self.encode(records)
+        if len(rows) < MANY:
+            connection.executemany(self._insert(self.fields), rows)
+        else:
+            self.insert_columns(connection, self.fields, list(zip(*rows, strict=True)))
 
     def insert_columns(
         self, connection: Connection, fields: Fields, columns: Sequence[Sequence[Any]]
     ) -> None:
-        """Insert rows that are given as a column of values for each field."""
-        if len(columns[0]) >= MANY:
-            # Binding NULL takes twice the time of a value: columns of nothing else are left out.
-            used = [n for n, column in enumerate(columns) if column.count(None) < len(column)]
-            fields, columns = tuple(fields[n] for n in used), [columns[n] for n in used]
-        connection.executemany(self._insert(fields), zip(*columns, strict=True))
+        """Insert rows that are given as columns. Columns of NULLs alone are left out.
+
+        Drivers take longer to bind NULL than a value.
+        """
+        used = [n for n, column in enumerate(columns) if not _is_empty(column)]
+        rows = zip(*(columns[n] for n in used), strict=True)
+        connection.executemany(self._insert(tuple(fields[n] for n in used)), rows)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields
@@ -149,6 +154,10 @@ class RowWriter:
             columns.id == sa.bindparam("id"),
             *(columns[f].is_not_distinct_from(_parameter(self.table, f, "old")) for f in guard),
         ]
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column[0] is None and column.count(None) == len(column)
 
 
 def insert_of(table: sa.Table, fields: Fields, dialect: Dialect) -> Any:

@@ -109,11 +109,11 @@ class DocumentMachine(RuleBasedStateMachine):
 
     # Changes.
 
-    def _change(self, data: st.DataObject, action: str) -> None:
+    def _change(self, data: st.DataObject, action: str, among: World | None = None) -> None:
         if action == "create":
             self._create(*data.draw(creations))
             return
-        id = any_id(data, self.side.view, action, self._not_here())
+        id = any_id(data, among or self.side.view, action, self._not_here())
         if action == "create_version":
             given = {"title": data.draw(titles)} if data.draw(st.booleans()) else {}
             self._create_version(id, data.draw(contents), given)
@@ -238,7 +238,8 @@ class DocumentMachine(RuleBasedStateMachine):
         side, base = self.side, self.side.committed
         rival = Side(side.tenant, self.rival, base)
         self.side = self.sides[side.tenant] = rival
-        self._change(data, data.draw(st.sampled_from([c for c in CHANGES if "tag" not in c])))
+        action = data.draw(st.sampled_from([c for c in CHANGES if "tag" not in c]))
+        self._change(data, action, among=base.changed_in(side.view))
         self._commit()
         self.side = self.sides[side.tenant] = side
         side.committed, expected = rival.committed, merged(base, side.view, rival.committed)

@@ -176,6 +176,11 @@ class World:
         found = [version for version in self.of(id).live if version.created_at <= time]
         return found[-1] if found else None
 
+    def changed_in(self, later: "World") -> "World":
+        """Those of the documents that are others in a later world."""
+        changed = {r: d for r, d in self.documents.items() if later.documents.get(r) != d}
+        return attrs.evolve(self, documents=changed)
+
     # What is done.
 
     def create(

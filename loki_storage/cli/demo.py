@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 import click
-from rich.text import Text
 
 from loki_storage.cli.audit import print_timeline
 from loki_storage.cli.diff import print_diff
@@ -109,8 +108,7 @@ def _example(session: Session, documents: Sequence[Listed]) -> dict[str, Any] | 
 
 
 def _tell(invocation: Invocation, tally: Tally, story: _Story) -> None:
-    out = console()
-    out.print(f"{plural(tally.recorded, 'sample intercept')} recorded in\n{invocation.where}\n")
+    click.echo(f"{plural(tally.recorded, 'sample intercept')} recorded in\n{invocation.where}\n")
     print_tally(tally)
     print_table(DOCUMENT_COLUMNS, [document_row(row) for row in story.documents], "documents")
     print_risks(story.risk_breakdown)
@@ -118,9 +116,9 @@ def _tell(invocation: Invocation, tally: Tally, story: _Story) -> None:
     if story.example is not None:
         _tell_example(story.example)
     print_timeline(story.timeline, "audit timeline")
-    heading(out, "try next")
+    heading(console(), "try next")
     for words in _next(story):
-        out.print(Text(f"  {invocation.command(words)}"), soft_wrap=True)
+        click.echo(f"  {invocation.command(words)}")
 
 
 def _tell_example(example: dict[str, Any]) -> None:

@@ -31,11 +31,15 @@ class Failure(click.ClickException):
         click.echo(f"error: {self.message}", err=True)
 
 
+def _or_none(url: str | None) -> str | None:
+    return url or None
+
+
 @attrs.frozen
 class Invocation:
     """The options that commands share."""
 
-    url: str | None = attrs.field(default=None, repr=False)
+    url: str | None = attrs.field(default=None, converter=_or_none, repr=False)
     tenant: str = DEFAULT_TENANT
     as_json: bool = False
     actor: str | None = None

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -107,19 +108,25 @@ def _live_versions(session: Session, roots: Iterable[int]) -> dict[int, int]:
 def _counted(session: Session, rows: list[Listed], groups: dict[int, int]) -> list[Listed]:
     """The rows with what belongs to their group: versions, validations, the latest risk."""
     versions, checks = Counter(groups.values()), Counter[int]()
-    risks: dict[int, str | None] = {}
-    fields = ("document_id", "overall_risk")
-    for document_id, risk in _rows(session, Validation, "document_id", groups, fields):
+    latest: dict[int, tuple[datetime, int, str | None]] = {}
+    fields = ("document_id", "created_at", "id", "overall_risk")
+    for document_id, *validation in _rows(session, Validation, "document_id", groups, fields):
         group = groups[document_id]
         checks[group] += 1
-        risks[group] = risk
+        latest[group] = max(latest.get(group, _NEVER), tuple(validation), key=itemgetter(0, 1))
     return [
         attrs.evolve(
-            row, versions=versions[group], validations=checks[group], risk=risks.get(group)
+            row,
+            versions=versions[group],
+            validations=checks[group],
+            risk=latest.get(group, _NEVER)[2],
         )
         for row in rows
         for group in (groups[row.id],)
     ]
+
+
+_NEVER = (datetime.min.replace(tzinfo=UTC), 0, None)
 
 
 def print_listing(
@@ -148,8 +155,7 @@ def chosen(**filters: str | None) -> dict[str, Any]:
 def _rows(
     session: Session, kind: Kind, field: str, ids: Iterable[int], fields: Sequence[str]
 ) -> Iterator[tuple[Any, ...]]:
-    """Fields of the records that have one of these ids in a field, oldest first."""
+    """Fields of the records that have one of these ids in a field."""
     left = iter(ids)
     while chunk := tuple(islice(left, CHUNK)):
-        query = session.query(kind, In(field, chunk), order=(Order("created_at"),))
-        yield from session.rows(query, fields)
+        yield from session.rows(session.query(kind, In(field, chunk)), fields)

@@ -4,6 +4,7 @@ Stored text is shown with its control characters escaped, and never read as rich
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -67,7 +68,7 @@ class Column:
 def console(*, stderr: bool = False) -> Console:
     """A console for now's stdout or stderr; no colour where it is no terminal, or for NO_COLOR."""
     made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if not made.is_terminal and "COLUMNS" not in made._environ:
+    if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = PIPE_WIDTH
     return made
 

@@ -1,5 +1,6 @@
 """The progress of a long command, on stderr, and only where a person watches."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -33,13 +34,12 @@ class Watched(Protocol):
 @contextmanager
 def progress(total: int | None, noun: str) -> Iterator[Watched]:
     """A bar over ``total`` bytes (None: not known), or nothing but remarks without a terminal."""
-    err = console(stderr=True)
-    if not err.is_terminal:
+    if not sys.stderr.isatty():
         yield _Silent()
         return
     measured = (BarColumn(), TaskProgressColumn()) if total else (SpinnerColumn(),)
     columns = (*measured, _Rate(noun), *((TimeRemainingColumn(),) if total else ()))
-    with Progress(*columns, console=err, transient=True) as bar:
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         yield _Bar(bar, total)
 
 

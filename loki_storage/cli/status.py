@@ -14,6 +14,7 @@ from loki_storage.cli.output import (
     Cell,
     Column,
     bar,
+    console,
     number,
     plural,
     print_fields,
@@ -116,11 +117,11 @@ def _told(documents: Mapping[str, int]) -> str:
 
 def print_risks(breakdown: Mapping[str, int]) -> None:
     """How many validations have each overall risk, with bars."""
-    longest = max(1, *breakdown.values())
+    scale = max(5, min(30, console().width - 30)) / max(1, *breakdown.values())
     rows: list[Sequence[Cell]] = []
     for risk, count in breakdown.items():
         word = styled(risk)
-        rows.append((word, number(count), Text(bar(30 * count / longest), style=word.style)))
+        rows.append((word, number(count), Text(bar(scale * count), style=word.style)))
     print_table(_RISK_COLUMNS, rows, "validations by risk")
 
 

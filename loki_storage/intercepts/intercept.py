@@ -271,7 +271,12 @@ def _json(
     config: dict[str, JsonValue] = dict(report.kept)
     if group is not None:
         config["corrections"] = group.kept
-    (text, modules_used), plain = json_texts([config, used], ["report", "modules"])
+    try:
+        (text, modules_used), plain = json_texts([config, used], ["report", "modules"])
+    except InvalidValue:
+        if group is not None:
+            canonical(group.kept, "corrections")  # is this the part that is wrong?
+        raise
     return text, modules_used, plain
 
 

@@ -35,6 +35,7 @@ from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
 from loki_storage.rules.change import Change
+from loki_storage.rules.names import name_list
 from loki_storage.unit_of_work import Lost
 from loki_storage.values import JsonValue
 
@@ -351,8 +352,8 @@ class DocumentRepository(Repository[Document]):
         return next(iter(self._session.select(query)), None)
 
     def _links(self, root_id: int, names: Sequence[str]) -> list[DocumentTag]:
-        tags = TagRepository(self._session)
-        return [self._new_link(root_id, tags.named(n)[0].id) for n in dict.fromkeys(names)]
+        tags, listed = TagRepository(self._session), name_list("tags", names)
+        return [self._new_link(root_id, tags.named(n)[0].id) for n in dict.fromkeys(listed)]
 
     def _new_link(self, root_id: int, tag_id: int) -> DocumentTag:
         id = self._session.new_ids({DocumentTag: 1})[DocumentTag][0]

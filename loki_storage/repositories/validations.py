@@ -27,6 +27,7 @@ from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
+from loki_storage.rules.names import name_list
 from loki_storage.values import JsonValue
 
 __all__ = ["ValidationRepository"]
@@ -63,7 +64,7 @@ class ValidationRepository(Repository[Validation]):
             id=self._new_id(),
             tenant_id=self._session.tenant,
             document_id=document_id,
-            modules_used=rules.module_names(modules_used),
+            modules_used=[*name_list("modules_used", modules_used)],
             config=config,
             request_hash=os.urandom(32).hex() if request_hash is None else request_hash,
             client_id=client_id,

@@ -44,13 +44,12 @@ def check_cleanup(retention_days: int, batch_size: int) -> None:
 
 
 def cleanup_limit(now: datetime, retention_days: int) -> datetime:
-    """00:00 UTC of (today - days), and never within the last 24 hours."""
+    """00:00 UTC of (today - days): with one day or more never within the last 24 hours."""
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
     try:
-        limit = midnight - timedelta(days=retention_days)
+        return midnight - timedelta(days=retention_days)
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
-    return min(limit, now - timedelta(hours=24))
 
 
 def cleanup(entries: Sequence[AuditEntry], before: datetime) -> Change:

@@ -69,6 +69,12 @@ def content_hash(content: str) -> str:
     return sha256(content.encode()).hexdigest()
 
 
+def _text(content: str) -> dict[str, Any]:
+    """The content, checked before anything is made of it, and what follows from it (DOC-1)."""
+    text = str(Document.domains["content"].accept("content", content))
+    return {"content": text, "content_hash": content_hash(text), "content_length": len(text)}
+
+
 def check_on_duplicate(on_duplicate: str) -> None:
     """``InvalidValue`` for anything but the three ways."""
     if on_duplicate not in ("raise", "return", "allow"):
@@ -86,27 +92,17 @@ def first_version(*, id: int, tenant: str, content: str, now: datetime, **fields
         id=id,
         tenant_id=tenant,
         root_id=id,
-        content=content,
-        content_hash=content_hash(content),
-        content_length=len(content),
         created_at=now,
         updated_at=now,
+        **_text(content),
         **fields,
     )
 
 
 def second_version(document: Document, *, id: int, content: str) -> Document:
     """Version 2 of a document that is created in the same moment."""
-    return document.replaced(
-        {
-            "id": id,
-            "content": Document.domains["content"].accept("content", content),
-            "content_hash": content_hash(content),
-            "content_length": len(content),
-            "version": 2,
-            "parent_id": document.id,
-        }
-    )
+    later = {"id": id, "version": 2, "parent_id": document.id}
+    return document.replaced({**later, **_text(content)})
 
 
 def create(
@@ -175,14 +171,12 @@ def new_version(
         root_id=view.root_id,
         document_type=head.document_type,
         client_id=head.client_id,
-        content=content,
-        content_hash=content_hash(content),
-        content_length=len(content),
         version=view.last.version + 1,
         parent_id=view.last.id,
         user_id=user_id,
         created_at=moment,
         updated_at=moment,
+        **_text(content),
         **described,
     )
 

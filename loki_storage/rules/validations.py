@@ -25,7 +25,6 @@ __all__ = [
     "create",
     "fail",
     "gate_names",
-    "module_names",
     "record",
     "start",
 ]
@@ -50,16 +49,6 @@ def gate_names(gate_key: str, module_id: str | None, gate_id: str | None) -> tup
     return module_id if module_id is not None else module, (
         gate_id if gate_id is not None else gate if dot else gate_key
     )
-
-
-def module_names(names: Iterable[str]) -> list[JsonValue]:
-    """The names as a list. Text would come apart into its characters: it is refused."""
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InvalidValue("modules_used", "must be a sequence of names")
-    listed: list[JsonValue] = list(names)
-    if not all(isinstance(name, str) for name in listed):
-        raise InvalidValue("modules_used", "must be a sequence of names")
-    return listed
 
 
 def counters(results: Iterable[tuple[GateStatus, RiskLevel | None]]) -> dict[str, int]:

@@ -5,6 +5,7 @@ import pytest
 from click.testing import Result
 
 from loki_storage import open_storage
+from loki_storage.cli import listing
 
 Run = Callable[..., Result]
 CLIENT = "quillfeather-wealth"
@@ -44,6 +45,29 @@ def test_list_counts_versions_and_takes_the_latest_risk(read: Any, store: str) -
         assert document["validations"] == len(shown["validations"])
         latest = max(shown["validations"], key=lambda validation: validation["id"])
         assert document["risk"] == latest["overall_risk"]
+
+
+def test_counts_do_not_depend_on_how_many_ids_are_asked_for_at_once(
+    read: Any, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read("documents list", store)
+    monkeypatch.setattr(listing, "CHUNK", 1)
+    assert read("documents list", store) == before
+
+
+def test_latest_risk_may_be_that_of_an_earlier_version(
+    read: Any, url: str, chain: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_storage(url.removeprefix("--url=")) as storage:
+        for document_id, risk in ((chain[1], "low"), (chain[0], "high")):
+            with storage.session() as session:
+                validation = session.validations.create_validation(document_id, ["fca"], "acme")
+                session.validations.start_validation(validation.id)
+                session.validations.complete_validation(validation.id, risk)
+    monkeypatch.setattr(listing, "CHUNK", 1)
+    assert read("documents list", url)["documents"][0]["risk"] == "high"
+    rows = read("documents list --versions all", url)["documents"]
+    assert {row["version"]: row["risk"] for row in rows} == {2: "low", 1: "high"}
 
 
 def test_list_filters_by_client_and_type(read: Any, store: str) -> None:

@@ -256,7 +256,7 @@ def writing_methods() -> set[str]:
     return found - NOT_FOR_USERS
 
 
-NOT_FOR_USERS = {"documents.view", "tags.named"}
+NOT_FOR_USERS = {"documents.view", "tags.named", "tags.of_name"}
 """What repositories offer to each other; ``tags.named`` is tried through ``add_tag``."""
 
 

@@ -1,5 +1,6 @@
 """What the pages show works: Python and console blocks run, each page in a folder of its own."""
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from loki_storage.session import close_default
 from tests.docs.pages import FENCE, PAGES, Block, blocks, name
 
 PROMPT = "$ "
+PREFIX = "LOKI_STORAGE_"
 NO_CODE = ("text",)
 """Drawings and listings; every other language must be one that runs here."""
 
@@ -23,7 +25,8 @@ NO_CODE = ("text",)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where a newcomer would try the page: nothing but a file of intercepts."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LOKI_STORAGE_URL", raising=False)
+    for variable in [each for each in os.environ if each.startswith(PREFIX)]:
+        monkeypatch.delenv(variable)
     with open_intercepts() as lines:
         (tmp_path / "intercepts.jsonl").write_text(lines.read(), "utf-8")
     close_default()
