@@ -6,6 +6,7 @@ told. The repr of an operation names rows and fields, no values.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Protocol
 
 import attrs
@@ -107,18 +108,17 @@ class Batch:
     operations: tuple[Operation, ...] = attrs.field(converter=_operations)
 
     def __attrs_post_init__(self) -> None:
-        if len(set(map(_row, self.operations))) != len(self.operations):
+        # Column by column: an intercept brings 200 insertions.
+        inserted = [each.record for each in self.operations if isinstance(each, Insert)]
+        named = set(zip(map(type, inserted), map(_ID, inserted), strict=True))
+        named.update((o.kind, o.id) for o in self.operations if not isinstance(o, Insert))
+        if len(named) != len(self.operations):
             raise InvalidValue("batch", "names a row more than once")
-        inserts = (each.record for each in self.operations if isinstance(each, Insert))
-        if any(record.tenant_id != self.tenant for record in inserts):
+        if not set(map(_TENANT, inserted)) <= {self.tenant}:
             raise InvalidValue("tenant_id", "is not the batch's tenant")
 
 
-def _row(operation: Operation) -> tuple[Kind, int]:
-    if type(operation) is Insert:  # two properties less, for the 190 of an intercept
-        record = operation.record
-        return type(record), record.id
-    return operation.kind, operation.id
+_ID, _TENANT = attrgetter("id"), attrgetter("tenant_id")
 
 
 class Lookup(Protocol):

@@ -19,10 +19,14 @@ PREFIX = "LOKI_STORAGE_"
 
 @attrs.frozen
 class Settings:
-    """A store's URL and the options of its backend; the URL may hold a password."""
+    """A store's URL and the options of its backend; the URL may hold a password.
+
+    ``environment``: options that the environment gives to whatever backend is selected.
+    """
 
     url: str = attrs.field(default=DEFAULT_URL, repr=False)
     options: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
 
 def load_settings(
@@ -36,7 +40,7 @@ def load_settings(
         for name, value in environ.items()
         if name.startswith(PREFIX) and name != f"{PREFIX}URL"
     }
-    return Settings(url, {**named, **options})
+    return Settings(url, options, named)
 
 
 def scheme_of(url: str) -> str:
@@ -47,19 +51,22 @@ def scheme_of(url: str) -> str:
     return scheme
 
 
-def backend_options(spec: BackendSpec, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as the backend's ``open`` takes them; text from the environment is converted.
+def backend_options(spec: BackendSpec, settings: Settings) -> dict[str, Any]:
+    """The options as the backend's ``open`` takes them; text is converted.
 
-    Raises ``InvalidField`` with a suggestion for an option that the backend does not have.
+    Raises ``InvalidField`` with a suggestion for an argument that the backend does not have. What
+    the environment says for other backends is passed over: selecting one is configuration alone.
     """
     known = {
         name: parameter
         for name, parameter in signature(spec.open).parameters.items()
         if parameter.kind is Parameter.KEYWORD_ONLY
     }
-    for name in options:
+    for name in settings.options:
         if name not in known:
             raise InvalidField(name, f"is not an option of the {spec.name} backend", known)
+    ours = {name: value for name, value in settings.environment.items() if name in known}
+    options = {**ours, **settings.options}
     return {name: _converted(name, known[name], value) for name, value in options.items()}
 
 

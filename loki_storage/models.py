@@ -153,6 +153,8 @@ class Record:
 
     attributes: ClassVar[Mapping[str, str]]
     """Public field name -> name in the instance (JSON fields are held under ``_name``)."""
+    _checks: ClassVar[tuple[tuple[str, str, Callable[[str, object], object]], ...]]
+    """Public field name, name in the instance, and what accepts its value."""
     trusted: ClassVar[Callable[..., Any]] = _Trusted()  # type: ignore[assignment]
     """``Kind.trusted(*values)``: a record from values in the order of ``domains``, unchecked."""
 
@@ -166,10 +168,8 @@ class Record:
     def __attrs_post_init__(self) -> None:
         """Check and normalise every field. A loop costs less at import than generated code."""
         held = self.__dict__
-        for (name, domain), attribute in zip(
-            self.domains.items(), self.attributes.values(), strict=True
-        ):
-            held[attribute] = domain.accept(name, held[attribute])
+        for name, attribute, accept in self._checks:
+            held[attribute] = accept(name, held[attribute])
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -215,6 +215,7 @@ def _declare(table: str, *, internal: bool = False) -> Callable[[type[R]], type[
         cls.table, cls.internal = table, internal
         cls.domains = MappingProxyType({f.alias: _domain(f) for f in fields})
         cls.attributes = MappingProxyType({f.alias: f.name for f in fields})
+        cls._checks = tuple((f.alias, f.name, _domain(f).accept) for f in fields)
         KINDS[table] = cls
         return cls
 

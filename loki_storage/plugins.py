@@ -144,8 +144,8 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _unknown(name: str) -> str:
     names = sorted({point.name for point in _entry_points()} | set(_REGISTERED))
-    extra = "install loki-storage[postgresql]" if name == "postgresql" else "install its plugin"
-    return f"no backend is installed for {name!r}; installed: {', '.join(names) or 'none'}; {extra}"
+    found = ", ".join(names) or "none"
+    return f"no backend is installed for {name!r}; installed: {found}; install its plugin"
 
 
 def _owner(point: EntryPoint) -> str:

@@ -207,7 +207,7 @@ def open_storage(
         )
     manager = plugin_manager()
     spec = find_backend(scheme_of(chosen.url), manager)
-    backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen.options))
+    backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen))
     creates = spec.creates if create is None else create
     if creates:
         make_parent(chosen.url)

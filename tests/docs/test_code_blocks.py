@@ -28,7 +28,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for variable in [each for each in os.environ if each.startswith(PREFIX)]:
         monkeypatch.delenv(variable)
     with open_intercepts() as lines:
-        (tmp_path / "intercepts.jsonl").write_text(lines.read(), "utf-8")
+        samples = tmp_path / "loki_storage" / "samples"
+        samples.mkdir(parents=True)
+        (samples / "intercepts.jsonl").write_text(lines.read(), "utf-8")
     close_default()
     yield tmp_path
     close_default()

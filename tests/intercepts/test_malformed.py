@@ -217,7 +217,7 @@ ODD: list[Any] = [
     [],
     {},
     [SECRET],
-    {SECRET: SECRET},
+    {"key": SECRET},
     f"{SECRET}\0",
     f"{SECRET}\ud800",
     b"SECRET",

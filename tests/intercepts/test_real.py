@@ -10,7 +10,6 @@ from loki_storage import open_storage
 from loki_storage.intercepts import Intercept
 from tests.intercepts.engine import records, written
 
-
 FILE = os.environ.get("LOKI_REAL_INTERCEPTS", "")
 
 
