@@ -14,6 +14,7 @@ from sqlalchemy.pool import Pool
 from loki_storage.batch import Batch, check
 from loki_storage.errors import (
     InvalidField,
+    InvalidValue,
     PoolExhausted,
     SchemaOutdated,
     StorageDamaged,
@@ -131,11 +132,15 @@ class SqlBackend(SqlReader, Backend):
     def migrate(self, revision: str = "head") -> None:
         """Up to a revision, or down: ``base``, or ``-1`` for one step. Down loses what it drops."""
         self._check_open()
+        from alembic.util import CommandError  # 230 ms, so only here
+
         down = revision == "base" or revision.startswith("-")
         try:
             (downgrade if down else upgrade)(self._url(), revision)
+        except CommandError as error:
+            raise InvalidValue("revision", "is not one of this SDK's") from error
         except sa.exc.DBAPIError as error:
-            raise self._dialect.translate(error.orig or error) from error
+            raise self._translated(error.orig or error) from error
 
     def stats(self) -> dict[str, int | None]:
         self._check_open()
@@ -249,8 +254,8 @@ class SqlBackend(SqlReader, Backend):
     def _release(self, connection: Connection) -> None:
         if connection.pool is not self._shelf.pool or not connection.is_valid:
             connection.discard()
-        else:
-            self._shelf.put(connection)
+            return
+        self._shelf.put(connection)
         if self._closed:
             self._shelf.clear()
 

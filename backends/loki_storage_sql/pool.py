@@ -65,8 +65,12 @@ class Shelf:
             self._give_back()
 
     def clear(self) -> None:
+        """Close them."""
         while self._connections:
-            self._give_back()
+            try:
+                self._connections.pop().discard()
+            except IndexError:  # another thread has just taken it
+                return
 
     def _wait(self) -> Connection:
         self._waiting.append(None)

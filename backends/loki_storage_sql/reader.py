@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from loki_storage.errors import Unavailable
 from loki_storage.matching import matcher
@@ -100,6 +101,9 @@ class SqlReader(Reader):
     def _release(self, connection: Connection) -> None:
         """The connection is not needed any more."""
 
+    def _execute(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
+        return connection.execute(statement.text, statement.parameters(values))
+
     def _connected(self) -> "Connected":
         return Connected(self)
 
@@ -136,7 +140,7 @@ class SqlReader(Reader):
         if not all(statement.exact for statement, _ in selected):
             return super().select_many(queries)
         with self._connected() as connection:
-            found = [_execute(connection, *select).fetchall() for select in selected]
+            found = [self._execute(connection, *select).fetchall() for select in selected]
         decoders = [self._language.decoder(query.kind) for query in queries]
         return [list(map(decode, rows)) for decode, rows in zip(decoders, found, strict=True)]
 
@@ -177,7 +181,7 @@ class SqlReader(Reader):
 
     def _fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         with self._connected() as connection:
-            found: list[Any] = _execute(connection, statement, values).fetchall()
+            found: list[Any] = self._execute(connection, statement, values).fetchall()
             return found
 
     def _stream(
@@ -185,7 +189,7 @@ class SqlReader(Reader):
     ) -> Iterator[Any]:
         """Row by row, so that memory is that of one row. The first ``next()`` takes the moment."""
         with self._connected() as connection:
-            cursor = _execute(connection, statement, values)
+            cursor = self._execute(connection, statement, values)
             try:
                 yield from map(decode, cursor)
             finally:
@@ -204,19 +208,19 @@ class SqlReader(Reader):
         return {(tenant, value) for tenant, value in pairs if value is not None}
 
 
-def _execute(connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
-    return connection.execute(statement.text, statement.parameters(values))
-
-
 class Snapshot(SqlReader):
     """Reads of one transaction, on one connection, until it is closed."""
 
     def __init__(self, language: Language, connection: Connection) -> None:
         self._language = language
         self._connection: Connection | None = connection
+        self._cursors: WeakSet[Any] = WeakSet()
 
     def close(self) -> None:
+        """Also close what still streams: an open cursor would keep the transaction's view."""
         self._connection = None
+        for cursor in list(self._cursors):
+            cursor.close()
 
     def _acquire(self) -> Connection:
         if self._connection is None:
@@ -228,6 +232,11 @@ class Snapshot(SqlReader):
 
     def _check_open(self) -> None:
         self._acquire()
+
+    def _execute(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
+        cursor = super()._execute(connection, statement, values)
+        self._cursors.add(cursor)
+        return cursor
 
     def _view(self, tenant: str | None) -> AbstractContextManager[SqlReader]:
         return nullcontext(self)

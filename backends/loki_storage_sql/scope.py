@@ -5,10 +5,13 @@ counts as false; so a wanted leaf may be NULL, and ``column = ?`` stays plain fo
 complement of a leaf is ``leaf IS NOT TRUE``, or the turned comparison, which an index can serve.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from math import isqrt
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql import operators
 
 from loki_storage.models import Kind
 from loki_storage.values import Domain
@@ -16,6 +19,9 @@ from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
 from loki_storage_sql.shapes import Matching, Node
 
 __all__ = ["Scope"]
+
+WIDEST = 100
+"""Clauses in a row without parentheses."""
 
 
 class Scope:
@@ -57,10 +63,10 @@ class Scope:
         return compile(*parts)
 
     def _all(self, nodes: tuple[Node, ...]) -> Clause:
-        return sa.and_(sa.true(), *(self._compile(node) for node in nodes))
+        return _joined(sa.and_, sa.true(), [self._compile(node) for node in nodes])
 
     def _any(self, nodes: tuple[Node, ...]) -> Clause:
-        return sa.or_(sa.false(), *(self._compile(node) for node in nodes))
+        return _joined(sa.or_, sa.false(), [self._compile(node) for node in nodes])
 
     def _null(self, field: str, wanted: bool) -> Clause:
         column = self.column(field)
@@ -113,6 +119,18 @@ class Scope:
 
     def _or_null(self, clause: Clause, column: Column, or_null: bool) -> Clause:
         return sa.or_(clause, column.is_(None)) if or_null else clause
+
+
+def _joined(join: Callable[..., Clause], neutral: Clause, clauses: Sequence[Clause]) -> Clause:
+    """Many clauses in groups: databases bound the depth of an expression, and a chain is deep."""
+    if len(clauses) <= WIDEST:
+        return join(neutral, *clauses)
+    size = isqrt(len(clauses)) + 1
+    groups = [join(*clauses[n : n + size]) for n in range(0, len(clauses), size)]
+    # SQLAlchemy makes one flat list of nested ANDs; an operator of our own it leaves alone.
+    word = "AND" if join is sa.and_ else "OR"
+    grouped = [group.self_group(against=operators.eq) for group in groups]
+    return reduce(lambda left, right: left.op(word, is_comparison=True)(right), grouped)
 
 
 _COMPARISONS: dict[str, Callable[[Column, Column], Clause]] = {

@@ -41,6 +41,7 @@ class _Group(NamedTuple):
         return _KINDS[abs(self.rank)]
 
 
+Guarded = Update | Delete | Require
 Plan = list[tuple[_Group, list[Any]]]
 _KINDS = list(KINDS.values())
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
@@ -55,13 +56,33 @@ def plan(batch: Batch) -> Plan:
             record = operation.record
             inserts[type(record)].append(record)
         else:
-            groups[_group(operation)].append(operation)
+            for part in _parts(operation):
+                groups[_group(part)].append(part)
     for kind, records in inserts.items():
         groups[_Group(_Stage.INSERT, _RANK[kind])] = records
     return sorted(groups.items())
 
 
-def _group(operation: Update | Delete | Require) -> _Group:
+def _parts(operation: Guarded) -> tuple[Guarded, ...]:
+    """An update that frees one key and takes another as two: keys are freed before one is taken."""
+    if not isinstance(operation, Update):
+        return (operation,)
+    kind, changes = operation.kind, operation.changes
+    freed = {f: v for unique in kind.unique for f, v in changes.items() if _frees(unique, f, v)}
+    keys = {field for unique in kind.unique for field in (*unique.fields, *unique.where)}
+    if not freed or not (keys & changes.keys()) - freed.keys():
+        return (operation,)
+    rest = {field: value for field, value in changes.items() if field not in freed}
+    first = Update(kind, operation.id, freed, operation.guard)
+    return (first, Update(kind, operation.id, rest))
+
+
+def _frees(unique: Unique, field: str, value: object) -> bool:
+    outside = field in unique.where and value != unique.where[field]
+    return outside or (field in unique.fields and value is None)
+
+
+def _group(operation: Guarded) -> _Group:
     rank, guard = _RANK[operation.kind], tuple(sorted(operation.guard))
     if isinstance(operation, Delete):
         return _Group(_Stage.DELETE, -rank, (), guard)
@@ -73,13 +94,10 @@ def _group(operation: Update | Delete | Require) -> _Group:
 
 def _releases(update: Update) -> bool:
     """Whether the row leaves a unique key for certain: a NULL in it, or outside its ``where``."""
-    return any(_leaves(unique, update) for unique in update.kind.unique)
-
-
-def _leaves(unique: Unique, update: Update) -> bool:
-    changes = update.changes
-    return any(changes.get(field, update) is None for field in unique.fields) or any(
-        changes.get(field, value) != value for field, value in unique.where.items()
+    return any(
+        _frees(unique, field, value)
+        for unique in update.kind.unique
+        for field, value in update.changes.items()
     )
 
 

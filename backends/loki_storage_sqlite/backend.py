@@ -41,6 +41,14 @@ class SqliteBackend(SqlBackend):
         elif not os.path.exists(self._path):
             raise SchemaOutdated(None, EXPECTED_REVISION)
         super().prepare(create=create)
+        with self._connected() as connection:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+
+    def migrate(self, revision: str = "head") -> None:
+        """See ``SqlBackend``."""
+        self._check_open()
+        _create(self._path)
+        super().migrate(revision)
 
     def close(self) -> None:
         super().close()

@@ -19,6 +19,8 @@ __all__ = ["SqliteConnection", "connect", "patiently"]
 T = TypeVar("T")
 CACHED_STATEMENTS = 256
 LONGEST_PAUSE = 0.002
+_PRAGMAS = "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF"
+"""Of a connection. WAL mode is the file's, and is set once we know that the file is ours."""
 
 
 class SqliteConnection(Connection):
@@ -68,20 +70,9 @@ def connect(path: str, synchronous: str, patience: float) -> sqlite3.Connection:
     )
     try:
         install_functions(connection)
-        for pragma in _pragmas(synchronous):
-            patiently(lambda: connection.execute(f"PRAGMA {pragma}").close(), patience)  # noqa: B023
+        script = f"PRAGMA synchronous={synchronous}; {_PRAGMAS}"
+        patiently(lambda: connection.executescript(script), patience)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _pragmas(synchronous: str) -> list[str]:
-    return [
-        "page_size=4096",
-        "journal_mode=WAL",
-        f"synchronous={synchronous}",
-        "foreign_keys=ON",
-        "secure_delete=ON",
-        "trusted_schema=OFF",
-    ]

@@ -41,6 +41,7 @@ _MEANINGS: dict[int, tuple[type[StorageError], str]] = {
         "the database file cannot be opened; check its path, its folder and their permissions",
     ),
     sqlite3.SQLITE_IOERR: (Unavailable, "the disk reports an error"),
+    sqlite3.SQLITE_ABORT: (Unavailable, "the transaction that this read belonged to has ended"),
     sqlite3.SQLITE_INTERRUPT: (Timeout, "the operation was interrupted"),
     sqlite3.SQLITE_CONSTRAINT: (StorageDamaged, "the schema refuses what the value domain allows"),
     sqlite3.SQLITE_ERROR: (

@@ -28,7 +28,7 @@ from loki_storage.repositories.base import Repository
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
 from loki_storage.rules.names import name_list
-from loki_storage.values import JsonValue
+from loki_storage.values import Integer, JsonValue
 
 __all__ = ["ValidationRepository"]
 
@@ -195,6 +195,7 @@ class ValidationRepository(Repository[Validation]):
         self, client_id: str | None = None, days: int | None = None, limit: int = 10
     ) -> list[dict[str, Any]]:
         """Gates by number of failures, most first, each with its worst severity by rank."""
+        Integer(minimum=0).accept("limit", limit)
         conditions: list[Condition] = [*_client(client_id), equals(status=GateStatus.FAIL)]
         if days is not None:
             since = self._session.now() - timedelta(days=days)
