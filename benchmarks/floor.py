@@ -136,7 +136,7 @@ PLAIN_INDEXES = {
         "CREATE INDEX l8 ON validation_results (module_id, gate_id)",
     ),
 }
-"""Indexes on results in the plain layout: the best three, and those that the specification lists."""
+"""Indexes on results in the plain layout: the best three, and the specification's own."""
 
 LITERAL_OTHERS = {
     "documents": (

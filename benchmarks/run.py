@@ -1,6 +1,6 @@
 """What loki-storage costs over the raw driver, as ratios of CPU time in one run.
 
-    python benchmarks/run.py [intercepts.jsonl]        without a file: the shipped samples
+python benchmarks/run.py [intercepts.jsonl]        without a file: the shipped samples
 """
 
 import itertools
@@ -13,13 +13,13 @@ from typing import Any
 
 import attrs
 import orjson
-
 from floor import Written, connect, create, ddl_of, plain_rows, plain_schema, read_batches, write
+from measure import Ratio, compare, table
+
 from loki_storage import Batch, Insert, Query, Session, Storage, open_storage
 from loki_storage.intercepts import Intercept
 from loki_storage.models import Document, ValidationResult
 from loki_storage.samples import open_intercepts
-from measure import Ratio, compare, table
 
 PHYSICAL = {"validation_results": "gate_results"}
 

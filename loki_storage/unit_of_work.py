@@ -27,6 +27,7 @@ from loki_storage.errors import (
     InvalidValue,
     OutcomeUnknown,
     ReadOnly,
+    StaleWrite,
     StorageError,
     Unavailable,
 )
@@ -55,6 +56,7 @@ Lost = Callable[[Conflict, Batch], Batch | StorageError | None]
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
+MOST_KNOWN = 100
 SYSTEM = Actor("system", ActorType.SYSTEM)
 
 
@@ -92,7 +94,7 @@ class UnitOfWork(Reader):
         self._pending = Pending()
         self._lost: list[Lost] = []
         self._audit_ids: list[int] = []
-        self._moment: datetime | None = None
+        self._known: dict[tuple[Kind, int], Record] = {}
 
     @property
     def tenant(self) -> str:
@@ -171,6 +173,19 @@ class UnitOfWork(Reader):
     def query(self, kind: Kind, *args: Any, **parts: Any) -> Query:
         """A query of this session's tenant."""
         return Query(kind, self.tenant, *args, **parts)
+
+    def hand_out(self, records: Sequence[Record]) -> None:
+        """Note what the caller is told, the last 100 of it: updates may build on that."""
+        known = self._known
+        known.update(((type(record), record.id), record) for record in records[-MOST_KNOWN:])
+        while len(known) > MOST_KNOWN:
+            del known[next(iter(known))]
+
+    def check_known(self, record: Record, fields: Iterable[str]) -> None:
+        """``StaleWrite`` where another writer has changed what the caller was told (TXN-2)."""
+        known = self._known.get((type(record), record.id), record)
+        if any(known.stored(field) != record.stored(field) for field in fields):
+            raise StaleWrite(record.table, record.id)
 
     def _reader(self, query: Query) -> Reader:
         return _Overlaid(self) if self._touched(query) else self._backend
@@ -264,7 +279,7 @@ class UnitOfWork(Reader):
 
     def rollback(self) -> None:
         """Forget all that is pending."""
-        self._pending, self._lost = Pending(), []
+        self._pending, self._lost, self._known = Pending(), [], {}
 
     def fresh(self) -> "Self":
         """Another unit of work with the same context, for what commits on its own (TXN-9)."""

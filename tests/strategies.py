@@ -153,6 +153,11 @@ def _built(kind: Kind, fields: Mapping[str, st.SearchStrategy[Any]]) -> st.Searc
     return st.fixed_dictionaries(dict(fields)).map(lambda drawn: kind(**drawn))
 
 
+def table(kind: Kind, size: int = 16) -> list[Any]:
+    """So many rows of the kind, the same each time, NULLs and equal values among them."""
+    return _numbered([row(kind, Random(seed)) for seed in range(size)])
+
+
 def sample(kind: Kind) -> Any:
     """One record of the kind, the same each time."""
     return kind(**{field: pool(domain)[-1] for field, domain in kind.domains.items()})

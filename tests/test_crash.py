@@ -1,4 +1,4 @@
-"""kill -9 of a writer in mid-ingest: what was acknowledged is whole, and nothing is there in part."""
+"""kill -9 of a writer in mid-ingest: what was acknowledged is whole, nothing is there in part."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from loki_storage.models import (
 from loki_storage.protocol import Count
 from loki_storage.query import Query, equals
 from loki_storage.samples import open_intercepts
-from loki_storage.storage import Storage, open_storage
+from loki_storage.storage import Session, Storage, open_storage
 
 KILLS = 100
 
@@ -47,7 +48,7 @@ def write_until_killed(url: str, first: int, acknowledge: int) -> None:
     with open_storage(url) as storage:
         for number in range(first, first + 10_000):
             intercept = numbered(lines[number % len(lines)], number)
-            storage.run(lambda session, it=intercept: session.record_intercept(it))
+            storage.run(partial(Session.record_intercept, intercept=intercept))
             os.write(acknowledge, b"%d\n" % number)
 
 

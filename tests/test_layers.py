@@ -52,7 +52,7 @@ LAYERS = {
     "sqlite": ["loki_storage_sqlite.*"],
     "migrations": ["migrations.env"],
     "revisions": ["migrations.versions.*"],
-    "contract tests": ["loki_storage_contract.*", "test_*", "conftest"],
+    "contract tests": ["loki_storage_contract.*", "test_*"],
 }
 
 # Layer -> the layers it may import besides itself.

@@ -121,6 +121,14 @@ def test_count_and_exists_are_about_all_that_matches(drawn: Any) -> None:
     assert backend.exists(query) is bool(matches(query, table))
 
 
+@pytest.mark.parametrize("part", [{"limit": 0}, {"limit": 2}, {"offset": 9}, {"after": (9,)}])
+def test_window_changes_no_figure_about_all(part: dict[str, Any]) -> None:
+    backend = holding([sample(Tag).evolve(id=n) for n in range(1, 6)])
+    query = Query(Tag, None, **part)
+    assert (backend.count(query), backend.exists(query)) == (5, True)
+    assert backend.aggregate(query) == [Group((), (5,))]
+
+
 def test_exists_stops_at_the_first() -> None:
     backend = holding([sample(Tag).evolve(id=n) for n in range(1, 9)])
     assert backend.exists(Query(Tag, None))

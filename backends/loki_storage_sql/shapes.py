@@ -38,8 +38,8 @@ from loki_storage_sql.dialect import Dialect
 __all__ = ["Key", "Matching", "Node", "Shaper", "Window"]
 
 Node = tuple[Any, ...]
-_LARGEST = 2**63 - 1
-"""More rows than any table has: a limit beyond it is none, and would not fit a parameter."""
+_NO_LIMIT = 2**63 - 1
+"""More rows than any table has."""
 
 
 class Key(NamedTuple):
@@ -90,8 +90,8 @@ class Shaper:
         keys = self._keys(query)
         if query.limit is None and not query.offset:
             return Window(keys, query.after is not None, None)
-        limit = _LARGEST if query.limit is None else min(query.limit, _LARGEST)
-        part = self._slot(limit), self._slot(min(query.offset, _LARGEST))
+        limit = _NO_LIMIT if query.limit is None else query.limit
+        part = self._slot(limit), self._slot(query.offset)
         return Window(keys, query.after is not None, part)
 
     def _keys(self, query: Query) -> tuple[Key, ...]:

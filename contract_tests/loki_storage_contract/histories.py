@@ -20,7 +20,17 @@ from loki_storage.query import Query
 from loki_storage.storage import Session
 from loki_storage_contract.store import Store
 
-__all__ = ["CLIENT", "TENANT", "Call", "Moment", "calls", "chains_of", "histories", "play", "session_of"]
+__all__ = [
+    "CLIENT",
+    "TENANT",
+    "Call",
+    "Moment",
+    "calls",
+    "chains_of",
+    "histories",
+    "play",
+    "session_of",
+]
 
 TENANT, CLIENT = "t1", "c1"
 Rows = Mapping[int, Document]

@@ -19,7 +19,7 @@ from loki_storage_contract.records import TENANTS, sample
 from loki_storage_contract.target import BackendTarget
 from loki_storage_contract.values import NOON
 
-__all__ = ["Clock", "Store", "unchanged"]
+__all__ = ["Clock", "Store", "storage_over", "unchanged"]
 
 R = TypeVar("R", bound=Record)
 
@@ -66,7 +66,7 @@ class Store:
 
     def storage(self, backend: Backend | None = None) -> Storage:
         """A storage with ids of its own, over a handle, on this store's clock."""
-        return Storage(backend or self.backend, plugin_manager().hook, self.clock, self.target.name)
+        return storage_over(backend or self.backend, self.clock)
 
     def reset(self) -> None:
         """Empty the store and set the clock back, for the next example."""
@@ -107,6 +107,11 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self._opened.close()
+
+
+def storage_over(backend: Backend, clock: Clock) -> Storage:
+    """A storage with ids of its own over a backend."""
+    return Storage(backend, plugin_manager().hook, clock)
 
 
 def unchanged(store: Store, action: Callable[[], Any], *errors: type[Exception]) -> Any:

@@ -71,6 +71,7 @@ class Repository(Generic[R]):
         """The query's records, handed out once the read is audited, if it is to be (AUD-4)."""
         found = list(self._session.select(query))
         self._session.note_read(query, (record.id for record in found))
+        self._session.hand_out(found)
         return found
 
     def _first(self, query: Query) -> R | None:
@@ -79,6 +80,12 @@ class Repository(Generic[R]):
     def _stored(self, id: int) -> R:
         """What an operation is about, deleted or not; reading it is part of the operation."""
         return self._found(self._session.get(self.kind, id), id)  # type: ignore[arg-type]
+
+    def _updated(self, id: int) -> R:
+        """An updated record as the session sees it, on which the next update may build."""
+        record = self._stored(id)
+        self._session.hand_out([record])
+        return record
 
     def _found(self, record: R | None, id: int) -> R:
         if record is None:

@@ -125,7 +125,10 @@ class CorrectionRepository(Repository[Correction]):
         change = rules.update(
             correction, document, self._history_id(), self._session.now(), self._by(), named
         )
-        return correction if change is None else self._done(change, id)
+        if change is not None:
+            self._session.check_known(correction, named)
+            self._session.add(change)
+        return self._updated(id)
 
     def revert_correction(
         self, id: int, reverted_by: str | None = None, reason: str | None = None

@@ -115,8 +115,12 @@ class DocumentRepository(Repository[Document]):
     def update(self, id: int, **descriptive: Any) -> Document:
         """Change title, description, source, language or metadata of the head (VER-5)."""
         document, view = self.view(id)
-        change = rules.update(view, document, self._session.now(), **rules.descriptive(descriptive))
-        return self._done(change, document, races.stale_version(self._session, document))
+        fields = rules.descriptive(descriptive)
+        change = rules.update(view, document, self._session.now(), **fields)
+        if change is not None:
+            self._session.check_known(document, fields)
+            self._session.add(change, races.stale_version(self._session, document))
+        return self._updated(id)
 
     def revert_to(self, version_id: int, user_id: str | None = None) -> Document:
         """Append a version with exactly this version's content (VER-9)."""

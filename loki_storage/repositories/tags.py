@@ -46,8 +46,9 @@ class TagRepository(Repository[Tag]):
         if "name" in fields:
             self._check_free(tag.evolve(name=fields["name"]))
         if change is not None:
+            self._session.check_known(tag, fields)
             self._session.add(change)
-        return self._stored(id)
+        return self._updated(id)
 
     def delete(self, id: int) -> None:
         """Remove a tag and its links (TAG-2)."""
