@@ -1,8 +1,6 @@
 """How long a call into a backend may take: set by the caller's session, asked by the backend."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 __all__ = ["time_left", "within"]
@@ -10,15 +8,20 @@ __all__ = ["time_left", "within"]
 _DEADLINE: ContextVar[float | None] = ContextVar("loki_storage_deadline", default=None)
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
+class within:
     """Bound what happens inside to so many seconds, or to the bound around it if that is nearer."""
-    outer, own = _DEADLINE.get(), time.monotonic() + seconds
-    token = _DEADLINE.set(own if outer is None else min(outer, own))
-    try:
-        yield
-    finally:
-        _DEADLINE.reset(token)
+
+    __slots__ = ("_seconds", "_token")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        outer, own = _DEADLINE.get(), time.monotonic() + self._seconds
+        self._token = _DEADLINE.set(own if outer is None else min(outer, own))
+
+    def __exit__(self, *error: object) -> None:
+        _DEADLINE.reset(self._token)
 
 
 def time_left() -> float | None:

@@ -129,7 +129,8 @@ class UnitOfWork(Reader):
 
     def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
         wanted = [id for id in ids if kind.domains["id"].operand("id", id) is not None]
-        if self._touched(Query(kind, tenant)):
+        self._check_tenant(tenant)
+        if self._pending.touches((kind,)):
             return super().get_many(kind, wanted, tenant)
         with within(self.context.timeout):
             return self._backend.get_many(kind, wanted, tenant)
@@ -192,9 +193,12 @@ class UnitOfWork(Reader):
 
     def _touched(self, query: Query) -> bool:
         """Whether pending writes matter to a query; it must be of the session's tenant (TEN-2)."""
-        if query.tenant != self.tenant:
-            raise InvalidValue("tenant", "is not the session's")
+        self._check_tenant(query.tenant)
         return self._pending.touches(kinds_of(query))
+
+    def _check_tenant(self, tenant: str | None) -> None:
+        if tenant != self.context.tenant:
+            raise InvalidValue("tenant", "is not the session's")
 
     def _committed(self, query: Query) -> Iterator[Any]:
         return self._bounded(self._backend.select(query))

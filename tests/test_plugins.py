@@ -76,11 +76,6 @@ def test_an_unknown_name_lists_what_is_installed_and_what_to_do():
     assert "install its plugin" in message
 
 
-def test_postgresql_names_the_extra_to_install(monkeypatch):
-    monkeypatch.setattr("loki_storage.plugins._entry_points", list)
-    assert "install loki-storage[postgresql]" in refusal("postgresql://x")
-
-
 def test_two_distributions_with_one_name_are_refused_naming_both(install):
     install("acme-loki", "acme")
     install("other-loki", "acme")

@@ -27,6 +27,7 @@ from loki_storage.errors import (
 from loki_storage.memory import MemoryBackend, open_memory
 from loki_storage.models import Document
 from loki_storage.query import Query
+from loki_storage.unit_of_work import MOST_KNOWN
 from tests.stores import CLOCK, Fault, new_tenant, unsteady
 
 Begin = Callable[..., Session]
@@ -115,6 +116,52 @@ def test_writers_on_one_head_make_one_chain(store: Storage, document: Document) 
     assert [version.content for version in history[1:]] == [
         f"after {version.id}" for version in history[:-1]
     ]
+
+
+UPDATES: dict[str, Callable[[Session, int, Any], Any]] = {
+    "document": lambda s, id, text: s.documents.update(id, description=text),
+    "tag": lambda s, id, text: s.tags.update(id, description=text),
+    "correction": lambda s, id, text: s.corrections.update(id, reasoning=text),
+}
+READS: dict[str, Callable[[Session, int], Any]] = {
+    "document": lambda s, id: s.documents.get_by_id(id),
+    "tag": lambda s, id: s.tags.get_by_name("tag"),
+    "correction": lambda s, id: s.corrections.get_all()[0],
+}
+
+
+@pytest.mark.parametrize("kind", UPDATES)
+def test_update_built_on_an_outdated_read_is_refused(
+    begin: Begin, document: Document, kind: str
+) -> None:
+    with begin() as session:
+        tag = session.tags.create("tag")
+        correction = session.corrections.create_correction(document.id, "rewrite", "a")
+    id = {"document": document.id, "tag": tag.id, "correction": correction.id}[kind]
+    update, read = UPDATES[kind], READS[kind]
+    session = begin()
+    read(session, id)
+    with begin() as other:
+        update(other, id, "theirs")
+    with pytest.raises(StaleWrite):
+        update(session, id, "mine")
+    assert not session.pending
+    read(session, id)
+    assert update(session, id, "mine") == update(session, id, "mine")
+    update(session, id, "mine again")
+    session.rollback()
+    update(session, id, "blind")
+    session.commit()
+
+
+def test_reads_that_an_update_may_build_on_do_not_pile_up(begin: Begin) -> None:
+    with begin() as session:
+        made = [session.tags.create(f"{number:03}") for number in range(120)]
+    session = begin()
+    for tag in made:
+        session.tags.get(tag.id)
+    session.tags.get_all(limit=110)
+    assert len(session._known) == MOST_KNOWN
 
 
 def test_race_on_the_same_head_is_run_again_however_often_it_is_lost(

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import sqlalchemy as sa
@@ -188,7 +189,8 @@ class SqlBackend(SqlReader, Backend):
         size, overflow = self._options["pool_size"], self._options["max_overflow"]
         # One is always left to who uses the engine itself.
         room = size if overflow < 0 else min(size, size + overflow - 1)
-        seconds = self._options["pool_recycle"]
+        recycle = self._options["pool_recycle"]
+        seconds = inf if recycle < 0 else recycle
         return Shelf(pool, lambda: self._connection(pool), room, seconds)
 
     def _prepare_empty(self, others: set[str], create: bool) -> None:

@@ -47,10 +47,8 @@ class Language:
 
     def by_id(self, kind: Kind, tenant: str, id: int) -> tuple[Statement, list[Any]]:
         """What ``select`` gives for a tenant's row of this id, without the query."""
-        values = [
-            kind.domains["tenant_id"].accept("tenant", tenant),
-            kind.domains["id"].operand("id", id),
-        ]
+        number = kind.domains["id"].operand("id", id)
+        values = [kind.domains["tenant_id"].accept("tenant", tenant), number]
         statement = self._by_id.get(kind)
         if statement is None:
             query = Query(kind, tenant, Compare("id", "eq", id))

@@ -1,6 +1,6 @@
 """Backends between a session and the store: one that records, one that loses its connection."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from loki_storage.batch import Batch
@@ -32,11 +32,12 @@ class Proxy(Backend):
 
 
 class Recorder(Proxy):
-    """Notes which calls are made, and the batches."""
+    """Notes which calls are made, the queries and the batches."""
 
     def __init__(self, inner: Backend) -> None:
         super().__init__(inner)
         self.calls: list[str] = []
+        self.queries: list[Query] = []
         self.batches: list[Batch] = []
 
     def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
@@ -45,6 +46,7 @@ class Recorder(Proxy):
 
     def select(self, query: Query) -> Iterator[Any]:
         self.calls.append("select")
+        self.queries.append(query)
         return super().select(query)
 
     def apply(self, batch: Batch) -> None:
@@ -67,7 +69,7 @@ class Unreliable(Proxy):
         self,
         inner: Backend,
         applies: Iterable[Fault | None] = (),
-        selects: Sequence[bool] = (),
+        selects: Iterable[bool] = (),
         between: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(inner)

@@ -20,7 +20,16 @@ from loki_storage.errors import (
     StaleVersion,
     StaleWrite,
 )
-from loki_storage.models import AuditEntry, Chain, Document, DocumentTag, Record, Tag, Validation
+from loki_storage.models import (
+    AuditEntry,
+    Chain,
+    Document,
+    DocumentTag,
+    Kind,
+    Record,
+    Tag,
+    Validation,
+)
 from loki_storage.query import Condition, equals
 from loki_storage.unit_of_work import Lost, UnitOfWork
 
@@ -64,6 +73,8 @@ def deleted_document(session: UnitOfWork, id: int, root_id: int) -> Lost:
     """``NotFound`` where the document was deleted."""
 
     def lost(error: Conflict, batch: Batch) -> NotFound | None:
+        if _creates(batch, Chain, root_id):
+            return None
         chain = session.get(Chain, root_id)
         return NotFound("document", id) if chain is None or not chain.live else None
 
@@ -74,6 +85,8 @@ def deleted_version(session: UnitOfWork, id: int) -> Lost:
     """``NotFound`` where the document version was deleted."""
 
     def lost(error: Conflict, batch: Batch) -> NotFound | None:
+        if _creates(batch, Document, id):
+            return None
         version = session.get(Document, id)
         return NotFound("document", id) if version is None or version.is_deleted else None
 
@@ -172,4 +185,12 @@ def _tells(entry: AuditEntry, link: DocumentTag) -> bool:
     return any(
         row["kind"] == link.table and row["op"] == "insert" and [link.id, link.id] in row["ids"]
         for row in rows
+    )
+
+
+def _creates(batch: Batch, kind: Kind, id: int) -> bool:
+    """Whether the row is the batch's own: then nobody else can have deleted it."""
+    return any(
+        isinstance(operation, Insert) and (operation.kind, operation.id) == (kind, id)
+        for operation in batch.operations
     )

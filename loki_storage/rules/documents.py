@@ -149,7 +149,11 @@ def create_version(
     if parent.id != view.head.id:
         raise StaleVersion(parent.id, view.head.id)
     steps: list[Step] = [
-        edit(view.head, is_latest=False, updated_at=document.created_at),
+        edit(
+            view.head,
+            is_latest=False,
+            updated_at=max(document.created_at, view.head.updated_at),
+        ),
         Insert(document),
         _revise(view.chain, text_claim=None),
     ]
@@ -224,7 +228,7 @@ def delete_version(
     steps: list[Step] = [_deleted(version, moment)]
     if version.is_latest:
         heir = max((v for v in live if v is not version), key=lambda v: v.version)
-        steps.append(edit(heir, is_latest=True, updated_at=moment))
+        steps.append(edit(heir, is_latest=True, updated_at=max(moment, heir.updated_at)))
     claims = _claims_lost(chain, deleted=[version], head_changes=version.is_latest)
     steps.append(_revise(chain, **claims))
     return _change(AuditAction.DELETE, chain, steps, {"version": version.version})
@@ -313,7 +317,13 @@ def _deletion_time(versions: Sequence[Document], now: datetime) -> datetime:
 
 
 def _deleted(version: Document, moment: datetime) -> Edit:
-    return edit(version, is_deleted=True, deleted_at=moment, is_latest=False, updated_at=moment)
+    return edit(
+        version,
+        is_deleted=True,
+        deleted_at=moment,
+        is_latest=False,
+        updated_at=max(moment, version.updated_at),
+    )
 
 
 def _restored(version: Document, *, is_latest: bool, now: datetime) -> Edit:

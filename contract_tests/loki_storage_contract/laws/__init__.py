@@ -2,22 +2,26 @@
 
 from loki_storage_contract import machine
 from loki_storage_contract.laws import (
+    audit,
     batches,
     concurrency,
     deletes,
     duplicates,
     queries,
+    units,
     values,
     versions,
 )
 
 __all__ = [
+    "audit",
     "batches",
     "concurrency",
     "deletes",
     "duplicates",
     "machine",
     "queries",
+    "units",
     "values",
     "versions",
 ]

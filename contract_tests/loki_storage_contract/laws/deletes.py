@@ -88,9 +88,11 @@ def children_leave_with_their_document(store: Store) -> None:
     """Validations and corrections of a deleted version are shown on request only."""
     session = session_of(store)
     first, _, third = three_versions(session)
-    validations = {id: session.validations.create_validation(id, ["m"]).id for id in (first, third)}
+    validations = {
+        id: session.validations.create_validation(id, ["m"], CLIENT).id for id in (first, third)
+    }
     corrections = {
-        id: session.corrections.create_correction(id, "rewrite").id for id in (first, third)
+        id: session.corrections.create_correction(id, "rewrite", CLIENT).id for id in (first, third)
     }
     session.commit()
     session.documents.delete_version(third)
@@ -217,7 +219,7 @@ def nothing_is_added_to_a_deleted_document(store: Store) -> None:
     session = session_of(store)
     first, second, third = three_versions(session)
     session.documents.add_tag(first, "there")
-    validation = session.validations.create_validation(third, ["m"]).id
+    validation = session.validations.create_validation(third, ["m"], CLIENT).id
     session.validations.start_validation(validation)
     session.documents.delete(first)
     session.commit()
@@ -227,9 +229,9 @@ def nothing_is_added_to_a_deleted_document(store: Store) -> None:
         lambda: session.documents.revert_to(second),
         lambda: session.documents.add_tag(first, "new"),
         lambda: session.documents.remove_tag(first, "there"),
-        lambda: session.validations.create_validation(third, ["m"]),
+        lambda: session.validations.create_validation(third, ["m"], CLIENT),
         lambda: session.validations.add_result(validation, "module", "m.g", "pass"),
-        lambda: session.corrections.create_correction(third, "rewrite"),
+        lambda: session.corrections.create_correction(third, "rewrite", CLIENT),
     ]
     for attempt in attempts:
         with pytest.raises(NotFound):
@@ -242,7 +244,7 @@ def a_validation_goes_on_after_a_restore(store: Store) -> None:
     """What was in progress is in progress again."""
     with session_of(store) as session:
         first, _, third = three_versions(session)
-        validation = session.validations.create_validation(third, ["m"]).id
+        validation = session.validations.create_validation(third, ["m"], CLIENT).id
         session.validations.start_validation(validation)
         session.documents.delete(first)
         session.documents.restore(first)
@@ -266,10 +268,10 @@ def a_purge_takes_a_deleted_document_whole(store: Store) -> None:
     first, _, third = three_versions(session)
     other = session.documents.create_document("other", "email", CLIENT, tags=["x"])
     session.documents.add_tag(first, "x")
-    validation = session.validations.create_validation(third, ["m"]).id
+    validation = session.validations.create_validation(third, ["m"], CLIENT).id
     session.validations.start_validation(validation)
     session.validations.add_result(validation, "module", "m.g", "fail")
-    session.corrections.create_correction(third, "rewrite", validation_id=validation)
+    session.corrections.create_correction(third, "rewrite", CLIENT, validation_id=validation)
     session.documents.delete(first)
     session.commit()
     entries = store.all(AuditEntry)

@@ -344,14 +344,15 @@ def time_of_the_last_change_never_goes_back(store: Store) -> None:
     session = session_of(store)
     first, second, third = three_versions(session)
     documents = session.documents
-    for change in (
+    changes: list[Callable[[], object]] = [
         lambda: documents.update(third, title="new"),
         lambda: documents.delete_version(third),
         lambda: documents.restore_version(third),
         lambda: documents.create_version(third, "four"),
         lambda: documents.delete(first),
         lambda: documents.restore(second),
-    ):
+    ]
+    for change in changes:
         before = {row.id: row.updated_at for row in store.all(Document)}
         store.clock.advance(seconds=-1)
         change()

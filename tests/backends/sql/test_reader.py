@@ -1,6 +1,6 @@
-"""A relational backend against the executable meaning of queries and batches, on real SQLite."""
+"""Answers of a relational backend against the executable meaning of queries, on real SQLite."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +8,8 @@ import sqlalchemy as sa
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
-from loki_storage.errors import Conflict, StorageError
+from loki_storage.errors import StorageError
 from loki_storage.matching import evaluate
-from loki_storage.memory import MemoryBackend
 from loki_storage.models import (
     KINDS,
     Chain,
@@ -19,7 +17,6 @@ from loki_storage.models import (
     Kind,
     Record,
     Tag,
-    Validation,
     ValidationResult,
 )
 from loki_storage.protocol import Count, Day, Max, Measure, Min, Reader, Sum
@@ -28,20 +25,15 @@ from loki_storage.values import Integer, Time
 from loki_storage_sql.codecs import record_encoder
 from loki_storage_sql.dialect import Column, Narrowing
 from loki_storage_sql.reader import Language
-from loki_storage_sqlite import open_sqlite
 from loki_storage_sqlite.backend import SqliteBackend, _create
 from loki_storage_sqlite.dialect import SqliteDialect
 from tests.strategies import (
     TENANTS,
-    WORLD_KINDS,
-    World,
     kinds,
-    pool,
     queries,
     sample,
     tables,
 )
-from tests.test_batch import cases
 
 # --- Queries: the same answers as matching.py ----------------------------------------------------
 
@@ -95,8 +87,8 @@ class Bare(SqliteBackend):
 
 
 def bare(dialect: SqliteDialect) -> Iterator[Bare]:
-    options: dict[str, Any] = dict(pool_size=2, max_overflow=2, pool_timeout=9, pool_recycle=-1)
-    backend = Bare("sqlite://", busy_timeout=1, synchronous="NORMAL", echo=False, **options)
+    pool = {"pool_size": 2, "max_overflow": 2, "pool_timeout": 9, "pool_recycle": -1}
+    backend = Bare("sqlite://", busy_timeout=1, synchronous="NORMAL", echo=False, **pool)
     backend.lay_out()
     backend._language = Language(dialect, backend.schema)
     yield backend

@@ -1,0 +1,202 @@
+"""Results as findings and facts: what the two tables hold, whatever is done to the results."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loki_storage.batch import Batch, Delete, Insert, Operation, Update
+from loki_storage.errors import Conflict, StaleWrite, StorageDamaged
+from loki_storage.memory import MemoryBackend
+from loki_storage.models import Chain, Document, Record, Validation, ValidationResult
+from loki_storage.query import Query
+from loki_storage_sql import findings
+from loki_storage_sql.findings import finding_id
+from loki_storage_sql.tables import FINDING_FIELDS
+from loki_storage_sqlite import open_sqlite
+from loki_storage_sqlite.backend import SqliteBackend
+from tests.strategies import pool, sample
+
+PARENTS: list[Record] = [
+    Chain(id=1, tenant_id="a", client_id="c"),
+    sample(Document).evolve(id=1, tenant_id="a", root_id=1, parent_id=None),
+    sample(Validation).evolve(id=1, tenant_id="a", document_id=1),
+]
+RESULT: Any = sample(ValidationResult).evolve(tenant_id="a", validation_id=1)
+
+
+def rows(backend: SqliteBackend, text: str) -> list[Any]:
+    with backend._connected() as connection:
+        found: list[Any] = connection.execute(text).fetchall()
+        return found
+
+
+def findings_of(backend: SqliteBackend) -> list[tuple[Any, ...]]:
+    return rows(backend, f"SELECT {', '.join(FINDING_FIELDS)} FROM gate_findings")
+
+
+def said(backend: SqliteBackend) -> set[tuple[Any, ...]]:
+    found = backend.rows(Query(ValidationResult, "a"), FINDING_FIELDS)
+    return set(found)
+
+
+@pytest.fixture
+def filled(backend: SqliteBackend) -> SqliteBackend:
+    backend.apply(Batch("a", map(Insert, PARENTS)))
+    return backend
+
+
+def result(id: int, **fields: Any) -> Any:
+    return RESULT.evolve(id=id, **fields)
+
+
+def test_what_gates_say_alike_is_kept_once(filled: SqliteBackend) -> None:
+    drawn = [result(n, message=f"m{n % 3}", evidence={"n": n}) for n in range(1, 10)]
+    filled.apply(Batch("a", map(Insert, drawn)))
+    assert len(findings_of(filled)) == 3
+    assert list(filled.select(Query(ValidationResult, "a"))) == drawn
+
+
+def test_tenants_do_not_share_findings(filled: SqliteBackend) -> None:
+    theirs = [record.evolve(id=9, tenant_id="b") for record in PARENTS]
+    theirs[1] = theirs[1].evolve(root_id=9)
+    theirs[2] = theirs[2].evolve(document_id=9)
+    filled.apply(Batch("b", map(Insert, theirs)))
+    for tenant, id in (("a", 1), ("b", 9)):
+        mine = result(id, tenant_id=tenant, validation_id=id)
+        filled.apply(Batch(tenant, [Insert(mine)]))
+    assert len(findings_of(filled)) == 2
+
+
+def test_ids_are_keyed_with_the_stores_own_key(filled: SqliteBackend) -> None:
+    filled.apply(Batch("a", [Insert(RESULT)]))
+    ((id,),) = rows(filled, "SELECT id FROM gate_findings")
+    ((key,),) = rows(filled, "SELECT value FROM store_settings WHERE name = 'finding_key'")
+    content = filled._writer._results._stored
+    assert list(content) == [text for text in content if finding_id(bytes.fromhex(key), text) == id]
+    assert 0 <= id < 2**63
+
+
+def test_finding_goes_with_its_last_result(filled: SqliteBackend) -> None:
+    drawn = [result(1), result(2), result(3, message="another")]
+    filled.apply(Batch("a", map(Insert, drawn)))
+    filled.apply(Batch("a", [Delete(ValidationResult, 1)]))
+    assert len(findings_of(filled)) == 2
+    filled.apply(Batch("a", [Delete(ValidationResult, 2), Delete(ValidationResult, 3)]))
+    assert findings_of(filled) == []
+
+
+def test_finding_that_went_can_come_back_in_the_same_batch(filled: SqliteBackend) -> None:
+    filled.apply(Batch("a", [Insert(result(1))]))
+    filled.apply(Batch("a", [Delete(ValidationResult, 1), Insert(result(2))]))
+    assert list(filled.select(Query(ValidationResult, "a"))) == [result(2)]
+    assert len(findings_of(filled)) == 1
+
+
+def test_update_may_change_what_is_said_and_what_is_known_at_once(filled: SqliteBackend) -> None:
+    filled.apply(Batch("a", [Insert(result(1)), Insert(result(2))]))
+    changes = {"message": "new", "evidence": {"a": 1}}
+    filled.apply(Batch("a", [Update(ValidationResult, 1, changes, {"gate_key": RESULT.gate_key})]))
+    expected = [result(1, **changes), result(2)]
+    assert list(filled.select(Query(ValidationResult, "a"))) == expected
+    assert len(findings_of(filled)) == 2
+
+
+@pytest.mark.parametrize("changes", [{"message": "new"}, {"evidence": [1]}])
+@pytest.mark.parametrize("guard", [{}, {"message": "other"}, {"confidence_score": 0.125}])
+def test_missing_row_or_failed_guard_is_stale(
+    filled: SqliteBackend, changes: dict[str, object], guard: dict[str, object]
+) -> None:
+    filled.apply(Batch("a", [Insert(result(1))]))
+    operations: list[Operation] = [
+        Update(ValidationResult, 1 if guard else 9, changes, guard),
+        Delete(ValidationResult, 1 if guard else 9, guard),
+    ]
+    for operation in operations:
+        with pytest.raises(StaleWrite):
+            filled.apply(Batch("a", [operation]))
+    assert list(filled.select(Query(ValidationResult, "a"))) == [result(1)]
+
+
+def test_rolled_back_finding_is_not_taken_for_stored(filled: SqliteBackend) -> None:
+    with pytest.raises(StaleWrite):
+        filled.apply(Batch("a", [Insert(result(1)), Update(Document, 9, {"title": "x"})]))
+    filled.apply(Batch("a", [Insert(result(1))]))
+    assert list(filled.select(Query(ValidationResult, "a"))) == [result(1)]
+
+
+def test_memory_of_findings_is_bounded(
+    filled: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "REMEMBERED_FINDINGS", 3)
+    drawn = [result(n, message=f"m{n % 7}") for n in range(1, 40)]
+    for each in drawn:
+        filled.apply(Batch("a", [Insert(each)]))
+    assert len(filled._writer._results._stored) <= 4
+    assert list(filled.select(Query(ValidationResult, "a"))) == drawn
+
+
+def test_lost_key_is_damage(filled: SqliteBackend) -> None:
+    with filled._transaction() as connection:
+        connection.execute("DELETE FROM store_settings")
+    with pytest.raises(StorageDamaged, match="key of the findings"):
+        filled.apply(Batch("a", [Insert(result(1))]))
+
+
+# --- Anything done to results leaves what the law says, and no orphan -----------------------------
+
+IDS = st.integers(1, 4)
+FIELDS = ("message", "status", "severity", "evidence", "confidence_score", "module_id")
+
+
+@st.composite
+def operations(draw: st.DrawFn) -> Operation:
+    fields = {f: draw(st.sampled_from(pool(ValidationResult.domains[f])[:3])) for f in FIELDS}
+    chosen = draw(st.lists(st.sampled_from(FIELDS), max_size=3))
+    id, some = draw(IDS), {field: fields[field] for field in chosen}
+    make = draw(st.sampled_from(["insert", "update", "guarded", "delete"]))
+    if make == "insert":
+        return Insert(result(id, **fields))
+    if make == "update":
+        return Update(ValidationResult, id, some)
+    if make == "guarded":
+        return Update(ValidationResult, id, some, {"message": fields["message"]})
+    return Delete(ValidationResult, id)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[SqliteBackend]:
+    backend = open_sqlite("sqlite://", synchronous="NORMAL")
+    assert isinstance(backend, SqliteBackend)
+    backend.prepare(create=True)
+    backend.apply(Batch("a", map(Insert, PARENTS)))
+    yield backend
+    backend.close()
+
+
+@settings(max_examples=100)
+@given(history=st.lists(st.lists(operations(), min_size=1, max_size=4), max_size=6))
+def test_results_are_what_memory_says_and_findings_what_results_say(
+    shared: SqliteBackend, history: list[list[Operation]]
+) -> None:
+    left = [Delete(ValidationResult, row.id) for row in shared.select(Query(ValidationResult, "a"))]
+    shared.apply(Batch("a", left))
+    memory = MemoryBackend()
+    memory.load(PARENTS)
+    for drawn in history:
+        batch = Batch("a", {operation.id: operation for operation in drawn}.values())
+        assert outcome(shared, batch) == outcome(memory, batch)
+    assert list(shared.dump()) == list(memory.dump())
+    kept = findings_of(shared)
+    assert len(kept) == len(set(kept))
+    assert set(kept) == said(shared)
+
+
+def outcome(backend: Any, batch: Batch) -> Any:
+    try:
+        backend.apply(batch)
+    except Conflict as error:
+        return type(error)
+    return None
