@@ -109,9 +109,10 @@ class Batch:
 
     def __attrs_post_init__(self) -> None:
         # Column by column: an intercept brings 200 insertions.
-        inserted = [each.record for each in self.operations if isinstance(each, Insert)]
+        inserted = [each.record for each in self.operations if type(each) is Insert]
         named = set(zip(map(type, inserted), map(_ID, inserted), strict=True))
-        named.update((o.kind, o.id) for o in self.operations if not isinstance(o, Insert))
+        if len(inserted) < len(self.operations):
+            named.update((o.kind, o.id) for o in self.operations if type(o) is not Insert)
         if len(named) != len(self.operations):
             raise InvalidValue("batch", "names a row more than once")
         if not set(map(_TENANT, inserted)) <= {self.tenant}:

@@ -285,14 +285,14 @@ class _Checker:
             raise InvalidValue("where", f"nests conditions more than {MAXIMUM_DEPTH} deep")
         match condition:
             case And(conditions) | Or(conditions):
-                return type(condition)([self.check(part, depth - 1) for part in conditions])
+                return type(condition)(tuple([self.check(part, depth - 1) for part in conditions]))
             case Not(inner):
                 return Not(self.check(inner, depth - 1))
             case Compare():
                 return self._compare(condition)
             case In(field, members):
                 domain = _comparable(self.kind, field)
-                return In(field, [domain.operand(field, value) for value in members])
+                return In(field, tuple([domain.operand(field, value) for value in members]))
             case IsNull(field):
                 domain_of(self.kind, field)
                 return condition

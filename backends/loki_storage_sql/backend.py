@@ -97,6 +97,9 @@ class SqlBackend(SqlReader, Backend):
             self._settle(batch, groups)
 
     def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
+        self._check_open()
+        if not counts:
+            return {}
         text, names = self._reserve_text(len(counts))
         values: dict[str, Any] = {}
         for n, (kind, count) in enumerate(counts.items()):

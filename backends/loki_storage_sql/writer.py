@@ -6,10 +6,11 @@ other updates, inserts (parents first): databases check a unique key row by row.
 
 from collections import defaultdict
 from enum import IntEnum
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from loki_storage.batch import Batch, Delete, Insert, Require, Update
-from loki_storage.models import KINDS, Kind, Record, Unique, ValidationResult
+from loki_storage.models import KINDS, Kind, Unique, ValidationResult
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.findings import ResultWriter
@@ -49,17 +50,15 @@ _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 def plan(batch: Batch) -> Plan:
     """The batch's operations in groups, in the order in which they run."""
-    inserts: defaultdict[Kind, list[Record]] = defaultdict(list)
+    inserted = [each.record for each in batch.operations if isinstance(each, Insert)]
     groups: defaultdict[_Group, list[Any]] = defaultdict(list)
-    for operation in batch.operations:
-        if isinstance(operation, Insert):
-            record = operation.record
-            inserts[type(record)].append(record)
-        else:
-            for part in _parts(operation):
-                groups[_group(part)].append(part)
-    for kind, records in inserts.items():
-        groups[_Group(_Stage.INSERT, _RANK[kind])] = records
+    for kind, records in groupby(inserted, type):
+        groups[_Group(_Stage.INSERT, _RANK[kind])].extend(records)
+    if len(inserted) < len(batch.operations):
+        for operation in batch.operations:
+            if not isinstance(operation, Insert):
+                for part in _parts(operation):
+                    groups[_group(part)].append(part)
     return sorted(groups.items())
 
 

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -199,14 +200,17 @@ _HASHED = frozenset(
 """Fields that the trail tells by their SHA-256, not by their text (AUD-1)."""
 
 
+_ID = attrgetter("id")
+
+
 def _changes(steps: Sequence[Step]) -> JsonText | None:
     ids: defaultdict[tuple[str, Kind], list[int]] = defaultdict(list)
     fields: list[JsonValue] = []
-    for step in steps:
-        if type(step) is Insert:
-            record = step.record
-            ids["insert", type(record)].append(record.id)
-        elif isinstance(step, Edit) and step.changes:
+    inserted = [step.record for step in steps if type(step) is Insert]
+    for kind, records in groupby(inserted, type):
+        ids["insert", kind].extend(map(_ID, records))
+    for step in steps if len(inserted) < len(steps) else ():
+        if isinstance(step, Edit) and step.changes:
             ids["update", type(step.before)].append(step.before.id)
             if not step.before.internal:
                 fields.append(_fields(step))

@@ -8,7 +8,8 @@ import pytest
 from loki_storage.errors import Duplicate, DuplicateDocument, NotFound, StorageError
 from loki_storage.models import AuditEntry, DocumentTag, Record, Tag
 from loki_storage.query import And, Condition, InQuery, Not, Or, Query
-from loki_storage.storage import Actor, Session
+from loki_storage.rules.change import Actor
+from loki_storage.storage import Session
 from loki_storage_contract.faults import Recorder
 from loki_storage_contract.histories import CLIENT, TENANT, Call, histories, play, session_of
 from loki_storage_contract.races import outcome

@@ -1,6 +1,6 @@
 """TXN: units of work, lost races, lost connections."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import repeat
 
 import pytest
@@ -46,7 +46,7 @@ def any_exception_discards(store: Store) -> None:
     """An interrupt too."""
     for kind in (Left, KeyboardInterrupt, GeneratorExit, SystemExit):
         before = store.dump()
-        with pytest.raises(kind), session_of(store) as session:
+        with pytest.raises(kind), session_of(store) as session:  # noqa: PT012
             session.documents.create_document("one", "email", CLIENT)
             raise kind
         assert not session.pending
@@ -85,7 +85,8 @@ def nobody_sees_what_is_not_committed(store: Store, history: History) -> None:
 @proves("TXN-3", share=SHARE, history=histories)
 def a_failed_operation_spoils_nothing(store: Store, history: History) -> None:
     """Neither in the session's view, nor in what is committed in the end."""
-    view, session = {}, None
+    view: Mapping[int, Document] = {}
+    session: Session | None = None
     for moment in play(store, history):
         view, session = moment.after, moment.session
         if moment.error is not None:
@@ -119,7 +120,7 @@ def run_retries_until_every_writer_is_through(store: Store) -> None:
 @proves("TXN-4")
 def run_gives_up_at_its_deadline(store: Store) -> None:
     """``Contention``, and nothing was written."""
-    calls = []
+    calls: list[int] = []
 
     def lose(session: Session) -> None:
         session.documents.create_document(f"{len(calls)}", "email", CLIENT)
@@ -137,7 +138,7 @@ def run_gives_up_at_its_deadline(store: Store) -> None:
 @proves("TXN-4")
 def run_passes_other_errors_on(store: Store) -> None:
     """At once, with nothing written."""
-    calls = []
+    calls: list[int] = []
 
     def fail(session: Session) -> None:
         session.documents.create_document("one", "email", CLIENT)
@@ -158,7 +159,7 @@ def nothing_is_applied_twice(
 ) -> None:
     """Whenever the connection breaks, the unit of work is in the store once, and says so."""
     unreliable = Unreliable(store.backend, lost, lost_reads)
-    storage, calls = store.storage(unreliable), []
+    storage, calls = store.storage(unreliable), list[int]()
 
     def work(session: Session) -> int:
         calls.append(1)
@@ -203,7 +204,7 @@ def without_an_answer_nobody_knows(store: Store, happened: bool) -> None:
     """``OutcomeUnknown`` at the deadline; ``run`` does not try again; the receipt tells later."""
     fault: Fault = "after" if happened else "before"
     unreliable = Unreliable(store.backend, repeat(fault), repeat(True))
-    calls = []
+    calls: list[int] = []
 
     def work(session: Session) -> None:
         calls.append(1)
@@ -236,7 +237,7 @@ def a_lost_race_names_the_new_head(store: Store) -> None:
     head = three_versions(session)[-1]
     for by_commit in (True, False):
         ours, theirs = session_of(store), session_of(store)
-        with pytest.raises(StaleVersion) as lost, ours:
+        with pytest.raises(StaleVersion) as lost, ours:  # noqa: PT012
             ours.documents.create_version(head, "ours")
             new = theirs.documents.create_version(head, "theirs").id
             theirs.commit()
@@ -289,7 +290,7 @@ def purge_and_cleanup_work_in_units_of_their_own(store: Store) -> None:
         first, _, _ = three_versions(session)
         session.documents.delete(first)
     store.clock.advance(days=400)
-    with pytest.raises(Left), session_of(store) as session:
+    with pytest.raises(Left), session_of(store) as session:  # noqa: PT012
         session.documents.purge([first])
         session.audit.cleanup_old_entries(365)
         raise Left
