@@ -87,6 +87,20 @@ class RiskLevel(StrEnum):
         """0 (none) to 4 (critical)."""
         return _RANK[self]
 
+    # Members are ordered among themselves; against other text they are text.
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < other.rank if isinstance(other, RiskLevel) else str(self) < other
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= other.rank if isinstance(other, RiskLevel) else str(self) <= other
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > other.rank if isinstance(other, RiskLevel) else str(self) > other
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= other.rank if isinstance(other, RiskLevel) else str(self) >= other
+
 
 Severity = RiskLevel
 _RANK = {level: rank for rank, level in enumerate(reversed(RiskLevel))}

@@ -6,7 +6,7 @@ from datetime import datetime
 import attrs
 
 from loki_storage.batch import Batch
-from loki_storage.errors import Conflict, Duplicate, StaleWrite, StorageError
+from loki_storage.errors import Conflict, Duplicate, NotFound, StaleWrite, StorageError
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.models import (
     AuditEntry,
@@ -166,7 +166,7 @@ class Intercepts:
         intercept = plan.intercept
         if intercept.corrected is None or not document.is_latest:
             return None
-        parent, view = self._documents.view(document.id)
+        parent, view = self._view(document)
         version = document_rules.new_version(
             view,
             id=plan.ids[Document].pop(0),
@@ -176,6 +176,12 @@ class Intercepts:
         )
         self._add(plan, document_rules.create_version(view, parent, version))
         return version
+
+    def _view(self, document: Document) -> tuple[Document, document_rules.ChainView]:
+        try:
+            return self._documents.view(document.id)
+        except NotFound as gone:  # deleted since it was found: run again, it is stored anew
+            raise StaleWrite(Document.table, document.id) from gone
 
     def _validate(self, plan: _Plan, document: Document, *, new: bool) -> Validation:
         intercept, id = plan.intercept, plan.ids[Validation][0]

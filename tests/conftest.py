@@ -5,9 +5,14 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from loki_storage import Session, Storage, open_storage
 from tests.stores import CLOCK, new_tenant
+
+# No deadline: the machine's other work would fail tests. Failures print how to be replayed.
+settings.register_profile("loki", max_examples=50, deadline=None, print_blob=True)
+settings.load_profile("loki")
 
 Open = Callable[..., Session]
 

@@ -10,7 +10,6 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from loki_storage.models import KINDS, Document, Kind, Record, Tag
@@ -41,10 +40,6 @@ from loki_storage.values import (
     parse,
 )
 from loki_storage.values import Text as TextDomain
-
-# No deadline: the machine's other work would fail tests. Failures print how to be replayed.
-settings.register_profile("loki", max_examples=50, deadline=None, print_blob=True)
-settings.load_profile("loki")
 
 MIDNIGHT = datetime(2026, 2, 28, tzinfo=UTC)
 TEXTS = ["", "a", "A", "a%", "%", "_", "\\", "ß", "SS", "é", "e\u0301", "\U0001f600", "\uffff"]

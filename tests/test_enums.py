@@ -60,3 +60,11 @@ def test_rank_puts_critical_first_when_descending() -> None:
     ranked = sorted(RiskLevel, key=lambda level: level.rank, reverse=True)
     assert ranked == ["critical", "high", "medium", "low", "none"]
     assert [level.rank for level in ranked] == [4, 3, 2, 1, 0]
+
+
+def test_risk_levels_are_ordered_by_rank() -> None:
+    """By alphabet, high would be above critical."""
+    assert sorted(RiskLevel) == [*reversed(RiskLevel)]
+    assert max(RiskLevel) is RiskLevel.CRITICAL
+    assert RiskLevel.CRITICAL > RiskLevel.HIGH >= RiskLevel.HIGH > RiskLevel.NONE
+    assert RiskLevel.LOW < RiskLevel.MEDIUM <= RiskLevel.MEDIUM

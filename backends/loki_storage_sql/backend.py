@@ -5,7 +5,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -29,7 +29,7 @@ from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
 from loki_storage_sql.pool import Shelf
-from loki_storage_sql.reader import Language, Snapshot, SqlReader
+from loki_storage_sql.reader import Snapshot, SqlReader, language_for
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.tables import schema_for
 from loki_storage_sql.writer import Plan, Writer, disturbs_references, plan
@@ -43,9 +43,8 @@ class SqlBackend(SqlReader, Backend):
     def __init__(self, dialect: Dialect, **options: Any) -> None:
         """``options`` are those of ``engine``."""
         self.schema = schema_for(dialect.name)
-        self._dialect, self._language = dialect, Language(dialect, self.schema)
+        self._dialect, self._language = dialect, language_for(dialect)
         self._writer = Writer(dialect, self.schema)
-        self._reserve_text = lru_cache(len(self.schema.tables))(self._compiled_reserve)
         self._closed = False
         self._use(options)
         _OPEN.add(self)
@@ -100,7 +99,7 @@ class SqlBackend(SqlReader, Backend):
         self._check_open()
         if not counts:
             return {}
-        text, names = self._reserve_text(len(counts))
+        text, names = _reserve_text(self._dialect, len(counts))
         values: dict[str, Any] = {}
         for n, (kind, count) in enumerate(counts.items()):
             values[f"kind_{n}"], values[f"next_{n}"] = kind.table, count + 1
@@ -264,6 +263,9 @@ class SqlBackend(SqlReader, Backend):
         if self._closed:
             self._shelf.clear()
 
+    def _give_up(self, connection: Connection) -> None:
+        connection.discard()
+
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("this storage is closed; open it again with open_storage")
@@ -271,26 +273,28 @@ class SqlBackend(SqlReader, Backend):
     def _view(self, tenant: str | None) -> AbstractContextManager[Snapshot]:
         return self.snapshot(tenant)
 
-    def _compiled_reserve(self, kinds: int) -> tuple[str, list[str]]:
-        leases = self.schema.id_leases
-        insert = self._dialect.insert(leases).values(
-            [
-                {"kind": sa.bindparam(f"kind_{n}"), "next_id": sa.bindparam(f"next_{n}")}
-                for n in range(kinds)
-            ]
-        )
-        # A new row begins at 1, so what is inserted is one more than what is added.
-        added = insert.excluded.next_id - sa.literal_column("1")
-        upsert = insert.on_conflict_do_update(
-            index_elements=["kind"], set_={"next_id": leases.c.next_id + added}
-        )
-        return text_of(upsert.returning(leases.c.kind, leases.c.next_id), self._dialect)
-
     def _leave_parent(self) -> None:
         """In a forked child: the parent's connections are never used and never closed here."""
         _INHERITED.append((self._engine.pool, self._shelf))
         self._engine.dispose(close=False)
         self._shelf = self._new_shelf(self._engine)
+
+
+@cache
+def _reserve_text(dialect: Dialect, kinds: int) -> tuple[str, list[str]]:
+    """One statement that leases ids of so many kinds, and its parameters' names in its order."""
+    leases = schema_for(dialect.name).id_leases
+    rows = [
+        {"kind": sa.bindparam(f"kind_{n}"), "next_id": sa.bindparam(f"next_{n}")}
+        for n in range(kinds)
+    ]
+    insert = dialect.insert(leases).values(rows)
+    # A new row begins at 1, so what is inserted is one more than what is added.
+    added = insert.excluded.next_id - sa.literal_column("1")
+    upsert = insert.on_conflict_do_update(
+        index_elements=["kind"], set_={"next_id": leases.c.next_id + added}
+    )
+    return text_of(upsert.returning(leases.c.kind, leases.c.next_id), dialect)
 
 
 _STAMP = "alembic_version"

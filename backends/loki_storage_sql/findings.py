@@ -8,11 +8,13 @@ A process does not write again what it has seen written. Should the finding be g
 reference from the result breaks, and the batch is applied again with everything forgotten.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
+import attrs
 import orjson
 import sqlalchemy as sa
 
@@ -22,8 +24,16 @@ from loki_storage.models import Record, ValidationResult
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
-from loki_storage_sql.row_writer import Fields, Rejected, RowWriter, insert_of
-from loki_storage_sql.tables import FINDING_FIELDS, RESULT_FIELDS, Schema
+from loki_storage_sql.row_writer import (
+    ID,
+    Fields,
+    Rejected,
+    RowWriter,
+    among_ids,
+    insert_of,
+    update_text,
+)
+from loki_storage_sql.tables import FINDING_FIELDS, RESULT_FIELDS, Schema, schema_for
 
 __all__ = ["ResultWriter", "finding_id"]
 
@@ -31,7 +41,7 @@ REMEMBERED_FINDINGS = 20_000
 """Findings that a process knows to be stored. A store of real intercepts has some hundred."""
 
 Content = tuple[str | None, ...]
-"""The tenant and ``FINDING_FIELDS``."""
+"""The tenant and ``FINDING_FIELDS``. As compact JSON it is what ids are made of."""
 Finding = tuple[Any, ...]
 """The row: the id and the content."""
 _said = itemgetter("tenant_id", *FINDING_FIELDS)
@@ -42,18 +52,13 @@ def finding_id(key: bytes, content: bytes) -> int:
     return int.from_bytes(blake2b(content, digest_size=8, key=key).digest(), "big") >> 1
 
 
-def _plain(content: Content) -> Content:
-    """Without enum members: drivers take text."""
-    return tuple(None if part is None else str(part) for part in content)
-
-
 class ResultWriter(RowWriter):
     """Writes ``ValidationResult`` records to ``gate_findings`` and ``gate_results``."""
 
     def __init__(self, dialect: Dialect, schema: Schema) -> None:
         view, results = schema.tables[ValidationResult], schema.gate_results
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
-        self._texts = _Texts(self, schema)
+        self._texts = _texts(dialect)
         self._stored: dict[bytes, int] = {}
         self._key: bytes | None = None
 
@@ -96,7 +101,7 @@ class ResultWriter(RowWriter):
         contents = [_changed(before[update.id], update) for update in updates]
         ids = self._write_findings(connection, contents)
         own = tuple(field for field in updates[0].changes if field in RESULT_FIELDS)
-        text, names = self.update_text((*own, "finding_id"), ())
+        text, names = update_text(self.dialect, self.table, (*own, "finding_id"), ())
         values = [self.values(tenant, update) for update in updates]
         for row, id in zip(values, ids, strict=True):
             row["new_finding_id"] = id
@@ -109,19 +114,15 @@ class ResultWriter(RowWriter):
         ids = list(map(self._stored.get, texts))
         if None not in ids:
             return ids  # type: ignore[return-value]
-        fresh = {
-            text: content
-            for text, content, id in zip(texts, contents, ids, strict=True)
-            if id is None
-        }
-        stored = self._store(connection, fresh)
+        new = {text for text, id in zip(texts, ids, strict=True) if id is None}
+        stored = self._store(connection, new)
         return [stored[text] if id is None else id for text, id in zip(texts, ids, strict=True)]
 
-    def _store(self, connection: Connection, contents: Mapping[bytes, Content]) -> dict[bytes, int]:
+    def _store(self, connection: Connection, texts: Iterable[bytes]) -> dict[bytes, int]:
         key = self._store_key(connection)
-        ids = {text: finding_id(key, text) for text in contents}
+        ids = {text: finding_id(key, text) for text in texts}
         # In id order: concurrent writers then wait for each other instead of deadlocking.
-        rows = sorted((ids[text], *_plain(content)) for text, content in contents.items())
+        rows = sorted((id, *orjson.loads(text)) for text, id in ids.items())
         connection.executemany(self._texts.insert_findings, rows)
         if len(self._stored) > REMEMBERED_FINDINGS:
             self._stored.clear()
@@ -154,36 +155,41 @@ class ResultWriter(RowWriter):
     def _execute(
         self, connection: Connection, text: tuple[str, list[str]], tenant: str, ids: Sequence[int]
     ) -> Any:
-        values = {"tenant": tenant, "ids": self.id_list(ids)}
+        values = {"tenant": tenant, "ids": self.dialect.list_encoder(ID)(ids)}
         return connection.execute(text[0], [values[name] for name in text[1]])
 
 
+@attrs.frozen
 class _Texts:
-    """The statements that only results need."""
+    """The statements that only results need; of some, the names of their parameters too."""
 
-    def __init__(self, writer: ResultWriter, schema: Schema) -> None:
-        results, findings, dialect = schema.gate_results, schema.gate_findings, writer.dialect
-        same = sa.and_(
-            findings.c.tenant_id == results.c.tenant_id, findings.c.id == results.c.finding_id
-        )
-        content = [findings.c[field] for field in ("id", "tenant_id", *FINDING_FIELDS)]
-        insert = insert_of(findings, ("id", "tenant_id", *FINDING_FIELDS), dialect)
-        self.insert_findings, _ = text_of(insert.on_conflict_do_nothing(), dialect)
-        self.select_findings = text_of(
-            sa.select(results.c.id, *content)
-            .select_from(results.join(findings, same))
-            .where(*writer.among_ids(results)),
+    insert_findings: str
+    select_findings: tuple[str, list[str]]
+    delete_orphans: tuple[str, list[str]]
+    select_key: str
+
+
+@cache
+def _texts(dialect: Dialect) -> _Texts:
+    schema = schema_for(dialect.name)
+    results, findings, settings = schema.gate_results, schema.gate_findings, schema.store_settings
+    columns = ("id", "tenant_id", *FINDING_FIELDS)
+    same = sa.and_(
+        findings.c.tenant_id == results.c.tenant_id, findings.c.id == results.c.finding_id
+    )
+    insert = insert_of(dialect, findings, columns).on_conflict_do_nothing()
+    select = sa.select(results.c.id, *(findings.c[name] for name in columns))
+    unused = ~sa.select(results.c.id).where(same).exists()
+    name: sa.ColumnClause[str] = sa.literal_column("'finding_key'")
+    return _Texts(
+        text_of(insert, dialect)[0],
+        text_of(
+            select.select_from(results.join(findings, same)).where(*among_ids(dialect, results)),
             dialect,
-        )
-        self.delete_orphans = text_of(
-            findings.delete().where(
-                *writer.among_ids(findings), ~sa.select(results.c.id).where(same).exists()
-            ),
-            dialect,
-        )
-        name: sa.ColumnClause[str] = sa.literal_column("'finding_key'")
-        key = sa.select(schema.store_settings.c.value).where(schema.store_settings.c.name == name)
-        self.select_key, _ = text_of(key, dialect)
+        ),
+        text_of(findings.delete().where(*among_ids(dialect, findings), unused), dialect),
+        text_of(sa.select(settings.c.value).where(settings.c.name == name), dialect)[0],
+    )
 
 
 def _changed(finding: Finding, update: Update) -> Content:

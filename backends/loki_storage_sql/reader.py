@@ -7,11 +7,12 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from loki_storage.errors import Unavailable
+from loki_storage.errors import LockTimeout, Unavailable
 from loki_storage.matching import matcher
 from loki_storage.models import Kind, Record, domain_of
 from loki_storage.protocol import Count, Day, Group, Measure, Reader, check_aggregate
@@ -21,9 +22,9 @@ from loki_storage_sql.compiler import Compiler, Statement
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.shapes import Matching, Shaper
-from loki_storage_sql.tables import Schema
+from loki_storage_sql.tables import schema_for
 
-__all__ = ["Language", "Snapshot", "SqlReader"]
+__all__ = ["Language", "Snapshot", "SqlReader", "language_for"]
 
 R = TypeVar("R", bound=Record)
 
@@ -31,9 +32,9 @@ R = TypeVar("R", bound=Record)
 class Language:
     """Queries to statements and rows to values, for one dialect. Thread-safe."""
 
-    def __init__(self, dialect: Dialect, schema: Schema) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.compiler = Compiler(dialect, schema.tables)
+        self.compiler = Compiler(dialect, schema_for(dialect.name).tables)
         self._by_id: dict[Kind, Statement] = {}
         self._decoders: dict[Kind, Callable[[Any], Any]] = {}
 
@@ -68,6 +69,12 @@ class Language:
         return decode
 
 
+@cache
+def language_for(dialect: Dialect) -> Language:
+    """The dialect's language: what one store has compiled serves all others of the process."""
+    return Language(dialect)
+
+
 class Connected:
     """A connection while it is needed, and the edge where the driver's errors become ours."""
 
@@ -81,9 +88,17 @@ class Connected:
         return self._connection
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._reader._release(self._connection)
-        if isinstance(error, self._reader._language.dialect.driver_errors):
-            raise self._reader._translated(error) from error
+        reader, connection = self._reader, self._connection
+        dialect = reader._language.dialect
+        if not isinstance(error, dialect.driver_errors):
+            reader._release(connection)
+            return
+        meaning = reader._translated(error)
+        if dialect.is_conflict(error) or isinstance(meaning, LockTimeout):
+            reader._release(connection)
+        else:
+            reader._give_up(connection)
+        raise meaning from error
 
 
 class SqlReader(Reader):
@@ -111,6 +126,10 @@ class SqlReader(Reader):
     @abstractmethod
     def _check_open(self) -> None:
         """``Unavailable`` once this reader is closed."""
+
+    @abstractmethod
+    def _give_up(self, connection: Connection) -> None:
+        """The same after an error: it may be broken, or read-only until it is opened anew."""
 
     @abstractmethod
     def _view(self, tenant: str | None) -> AbstractContextManager["SqlReader"]:
@@ -227,6 +246,9 @@ class Snapshot(SqlReader):
 
     def _release(self, connection: Connection) -> None:
         """The connection is kept until the snapshot ends."""
+
+    def _give_up(self, connection: Connection) -> None:
+        """It is the snapshot's owner who decides; a late stream may not even have it any more."""
 
     def _check_open(self) -> None:
         self._acquire()

@@ -9,16 +9,29 @@ import sqlalchemy as sa
 from loki_storage.batch import Delete, Require, Update
 from loki_storage.errors import StaleWrite
 from loki_storage.models import Kind, Record
+from loki_storage.values import Integer
 from loki_storage_sql.codecs import field_encoder, record_encoder
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Dialect
 
-__all__ = ["Fields", "Guarded", "Rejected", "RowWriter", "insert_of"]
+__all__ = [
+    "ID",
+    "Fields",
+    "Guarded",
+    "Rejected",
+    "RowWriter",
+    "among_ids",
+    "insert_of",
+    "insert_text",
+    "update_text",
+]
 
 Fields = tuple[str, ...]
 Guarded = Update | Delete | Require
-CACHED_STATEMENTS = 256
+CACHED_STATEMENTS = 1024
+ID = Integer(minimum=1)
+"""The domain of ids."""
 MANY = 16
 """Rows from which it pays to look at their columns."""
 
@@ -45,15 +58,11 @@ class RowWriter:
         self.fields = fields or tuple(kind.domains)
         self._encoders = {f: field_encoder(domain, dialect) for f, domain in kind.domains.items()}
         self.encode = record_encoder(kind, dialect, self.fields)
-        self._insert = lru_cache(CACHED_STATEMENTS)(self._compiled_insert)
-        self.update_text = lru_cache(CACHED_STATEMENTS)(self._update_text)
-        self._delete_text = lru_cache(CACHED_STATEMENTS)(self._compiled_delete)
-        self._require_text = lru_cache(CACHED_STATEMENTS)(self._compiled_require)
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
         rows = self.encode(records)
         if len(rows) < MANY:
-            connection.executemany(self._insert(self.fields), rows)
+            connection.executemany(insert_text(self.dialect, self.table, self.fields), rows)
         else:
             self.insert_columns(connection, self.fields, list(zip(*rows, strict=True)))
 
@@ -66,28 +75,30 @@ class RowWriter:
         """
         used = [n for n, column in enumerate(columns) if not _is_empty(column)]
         rows = zip(*(columns[n] for n in used), strict=True)
-        connection.executemany(self._insert(tuple(fields[n] for n in used)), rows)
+        text = insert_text(self.dialect, self.table, tuple(fields[n] for n in used))
+        connection.executemany(text, rows)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields
     ) -> None:
         """Updates of the same fields under guards on the same fields."""
-        text, names = self.update_text(tuple(updates[0].changes), guard)
+        text, names = update_text(self.dialect, self.table, tuple(updates[0].changes), guard)
         self.run(connection, text, names, [self.values(tenant, update) for update in updates])
 
     def delete(
         self, connection: Connection, tenant: str, deletes: Sequence[Delete], guard: Fields
     ) -> None:
         """Deletes under guards on the same fields."""
-        text, names = self._delete_text(guard)
+        text, names = delete_text(self.dialect, self.table, guard)
         self.run(connection, text, names, [self.values(tenant, delete) for delete in deletes])
 
     def require(
         self, connection: Connection, tenant: str, operations: Sequence[Guarded], guard: Fields
     ) -> None:
         """Read what the guards ask for; ``StaleWrite`` for the first that fails."""
-        text, names = self._require_text(guard)
-        values = {"tenant": tenant, "ids": self.id_list([o.id for o in operations])}
+        text, names = require_text(self.dialect, self._readable, guard)
+        ids = self.dialect.list_encoder(ID)([operation.id for operation in operations])
+        values = {"tenant": tenant, "ids": ids}
         cursor = connection.execute(text, [values[name] for name in names])
         found = {id: stored for id, *stored in cursor.fetchall()}
         for operation in operations:
@@ -122,50 +133,62 @@ class RowWriter:
         encode = self._encoders[field]
         return value if value is None or encode is None else encode(value)
 
-    def id_list(self, ids: Sequence[int]) -> Any:
-        """The parameter for ``among_ids``."""
-        return self.dialect.list_encoder(self.kind.domains["id"])(ids)
 
-    def among_ids(self, table: sa.FromClause, column: str = "id") -> list[Clause]:
-        """Rows of the tenant whose column is in the parameter ``ids``."""
-        among = self.dialect.among(table.c[column], sa.bindparam("ids"), self.kind.domains["id"])
-        return [table.c.tenant_id == sa.bindparam("tenant"), among]
-
-    def _compiled_insert(self, fields: Fields) -> str:
-        return text_of(insert_of(self.table, fields, self.dialect), self.dialect)[0]
-
-    def _update_text(self, fields: Fields, guard: Fields) -> tuple[str, list[str]]:
-        changes = {field: _parameter(self.table, field, "new") for field in fields}
-        statement = self.table.update().where(*self._one_row(guard)).values(changes)
-        return text_of(statement, self.dialect)
-
-    def _compiled_delete(self, guard: Fields) -> tuple[str, list[str]]:
-        return text_of(self.table.delete().where(*self._one_row(guard)), self.dialect)
-
-    def _compiled_require(self, guard: Fields) -> tuple[str, list[str]]:
-        table = self._readable
-        statement = sa.select(table.c.id, *(table.c[field] for field in guard))
-        return text_of(statement.where(*self.among_ids(table)), self.dialect)
-
-    def _one_row(self, guard: Fields) -> list[Clause]:
-        columns = self.table.c
-        return [
-            columns.tenant_id == sa.bindparam("tenant"),
-            columns.id == sa.bindparam("id"),
-            *(columns[f].is_not_distinct_from(_parameter(self.table, f, "old")) for f in guard),
-        ]
+# Statements, compiled once a process: their text, and the names of their parameters in its order.
 
 
-def _is_empty(column: Sequence[Any]) -> bool:
-    return column[0] is None and column.count(None) == len(column)
+@lru_cache(CACHED_STATEMENTS)
+def insert_text(dialect: Dialect, table: sa.Table, fields: Fields) -> str:
+    """An INSERT whose parameters are these fields in this order."""
+    return text_of(insert_of(dialect, table, fields), dialect)[0]
 
 
-def insert_of(table: sa.Table, fields: Fields, dialect: Dialect) -> Any:
-    """An INSERT whose parameters are these fields in this order, not the table's."""
+@lru_cache(CACHED_STATEMENTS)
+def update_text(
+    dialect: Dialect, table: sa.Table, fields: Fields, guard: Fields
+) -> tuple[str, list[str]]:
+    """An UPDATE of one row under a guard."""
+    changes = {field: _parameter(table, field, "new") for field in fields}
+    return text_of(table.update().where(*_one_row(table, guard)).values(changes), dialect)
+
+
+@lru_cache(CACHED_STATEMENTS)
+def delete_text(dialect: Dialect, table: sa.Table, guard: Fields) -> tuple[str, list[str]]:
+    """A DELETE of one row under a guard."""
+    return text_of(table.delete().where(*_one_row(table, guard)), dialect)
+
+
+@lru_cache(CACHED_STATEMENTS)
+def require_text(dialect: Dialect, table: sa.Table, guard: Fields) -> tuple[str, list[str]]:
+    """A SELECT of the id and the guarded fields of some rows."""
+    statement = sa.select(table.c.id, *(table.c[field] for field in guard))
+    return text_of(statement.where(*among_ids(dialect, table)), dialect)
+
+
+def insert_of(dialect: Dialect, table: sa.Table, fields: Fields) -> Any:
+    """The INSERT of ``insert_text``; SQLAlchemy would order columns as the table does."""
     columns = [sa.column(field, table.c[field].type) for field in fields]
     values = {field: _parameter(table, field, "new") for field in fields}
     return dialect.insert(sa.table(table.name, *columns)).values(values)
 
 
+def among_ids(dialect: Dialect, table: sa.Table) -> list[Clause]:
+    """Rows of the parameter ``tenant`` whose id is in the parameter ``ids``."""
+    among = dialect.among(table.c.id, sa.bindparam("ids"), ID)
+    return [table.c.tenant_id == sa.bindparam("tenant"), among]
+
+
+def _one_row(table: sa.Table, guard: Fields) -> list[Clause]:
+    return [
+        table.c.tenant_id == sa.bindparam("tenant"),
+        table.c.id == sa.bindparam("id"),
+        *(table.c[f].is_not_distinct_from(_parameter(table, f, "old")) for f in guard),
+    ]
+
+
 def _parameter(table: sa.Table, field: str, prefix: str) -> sa.BindParameter[Any]:
     return sa.bindparam(f"{prefix}_{field}", type_=table.c[field].type)
+
+
+def _is_empty(column: Sequence[Any]) -> bool:
+    return column[0] is None and column.count(None) == len(column)

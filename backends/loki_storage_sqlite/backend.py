@@ -16,7 +16,7 @@ from loki_storage_sql.connections import Connection
 from loki_storage_sql.migrations import EXPECTED_REVISION
 from loki_storage_sql.pool import DeadlinePool
 from loki_storage_sqlite.connections import SqliteConnection, connect, patiently
-from loki_storage_sqlite.dialect import SqliteDialect
+from loki_storage_sqlite.dialect import SQLITE
 
 __all__ = ["SqliteBackend"]
 
@@ -31,7 +31,7 @@ class SqliteBackend(SqlBackend):
             raise InvalidValue("synchronous", f"must be one of {', '.join(_SYNCHRONOUS)}")
         self._path, self._remove = _file(url, self)
         self._busy_timeout, self._synchronous = busy_timeout, synchronous
-        super().__init__(SqliteDialect(), **options)
+        super().__init__(SQLITE, **options)
 
     def prepare(self, *, create: bool) -> None:
         """See ``Backend``. A new file and its side files are readable by their owner only."""

@@ -16,7 +16,7 @@ from loki_storage.values import Boolean, Domain, Number, Time
 from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
 from loki_storage_sqlite.errors import is_conflict, translate
 
-__all__ = ["SqliteDialect", "install_functions"]
+__all__ = ["SQLITE", "SqliteDialect", "install_functions"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -103,6 +103,10 @@ class SqliteDialect(Dialect):
 
     def translate(self, error: Exception) -> StorageError:
         return translate(error)
+
+
+SQLITE = SqliteDialect()
+"""The one that all stores share, and with it what was compiled for it."""
 
 
 def install_functions(connection: sqlite3.Connection) -> None:

@@ -204,8 +204,8 @@ _TABLE = (
         "ascending (with `include_deleted=True` all); any member, also a deleted one, may "
         "be the argument. `get_latest_version(any member)`: the live head or None. "
         "`get_as_of(any member, time)`: the highest version with `created_at <= time` that "
-        "is live today; with `include_deleted=True` also those deleted since. Within a "
-        "chain `created_at` never decreases, whatever the clock does.",
+        "is live today; with `include_deleted=True` also those deleted since, later than "
+        "`time`. Within a chain `created_at` never decreases, whatever the clock does.",
     ),
     Law(
         "VER-9",
@@ -220,8 +220,8 @@ _TABLE = (
         "that is its only guard; so two operations on one chain never both commit on one "
         "view (write skew: A deletes the head and promotes v1 while B restores v2). "
         "Children (validations, corrections) require their version live, tags the chain. "
-        "`updated_at` moves only on rows whose own columns change. (A row of its own, "
-        "because changing a counter beside a 10 MB text rewrites 20 MB.)",
+        "`updated_at` moves only on rows whose own columns change, and never goes back. (A "
+        "row of its own, because changing a counter beside a 10 MB text rewrites 20 MB.)",
     ),
     Law(
         "DEL-1",
@@ -336,8 +336,9 @@ _TABLE = (
         "Every row change in the store is explained by an audit entry: the rows and fields "
         "that differ = those told, for every API, bulk, retention and restore included "
         "(lease, index and migration tables and the two internal kinds excepted); the "
-        "entries, composed in id order, give the difference. An operation that changes "
-        "nothing writes nothing.",
+        "entries, composed so that each follows on what the one before it left (ids are "
+        "leased ahead, so theirs is not the order of commits), give the difference. An "
+        "operation that changes nothing writes nothing.",
     ),
     Law(
         "AUD-3",
@@ -486,8 +487,9 @@ _TABLE = (
         "A rule is checked when it is called, on the session's view, and again atomically "
         "at commit. A race lost at commit raises the rule's own error from `commit()` or "
         "the block's end: `StaleVersion` with `.current_id`, `DuplicateDocument` with "
-        "`.existing_id` (read after the failure), else `StaleWrite`; all `retryable`. Tags "
-        "created by name never surface it.",
+        "`.existing_id` (read after the failure), else `StaleWrite`; all `retryable`. A "
+        "document that was deleted meanwhile is `NotFound` (running again meets it again). "
+        "Tags created by name never surface it.",
     ),
     Law(
         "TXN-8",

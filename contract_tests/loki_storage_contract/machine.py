@@ -236,6 +236,9 @@ class DocumentMachine(RuleBasedStateMachine):
     def _race(self, data: st.DataObject) -> None:
         """Another writer commits first; then this session commits, and wins or loses (TXN-7)."""
         side, base = self.side, self.side.committed
+        if not side.pending:
+            self._change(data, data.draw(st.sampled_from(CHANGES)))
+            return
         rival = Side(side.tenant, self.rival, base)
         self.side = self.sides[side.tenant] = rival
         action = data.draw(st.sampled_from([c for c in CHANGES if "tag" not in c]))

@@ -171,9 +171,14 @@ class World:
             if document.client_id == client_id and head.content == content
         ]
 
-    def as_of(self, id: int, time: datetime) -> Version | None:
-        """The highest version of that time that is live today (VER-8)."""
-        found = [version for version in self.of(id).live if version.created_at <= time]
+    def as_of(self, id: int, time: datetime, *, include_deleted: bool = False) -> Version | None:
+        """The highest version of then that is live today, or was only deleted since (VER-8)."""
+        found = [
+            version
+            for version in self.of(id).versions
+            if version.created_at <= time
+            and (version.deleted_at is None or (include_deleted and version.deleted_at > time))
+        ]
         return found[-1] if found else None
 
     def changed_in(self, later: "World") -> "World":

@@ -17,6 +17,8 @@ class Profile:
     steps: int
     repeatable: bool = True
     """The same examples at every run, so that a gate does not fail by chance."""
+    shrink: bool = True
+    """Whether a failure is made small; that costs more than to find it."""
 
     def settings(self, share: float = 1.0) -> settings:
         """Hypothesis' settings for a check that needs this share of the examples."""
@@ -29,8 +31,12 @@ class Profile:
             print_blob=not self.repeatable,
             report_multiple_bugs=False,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-            phases=[phase for phase in Phase if phase is not Phase.explain],
+            phases=[phase for phase in Phase if phase not in self._left_out],
         )
+
+    @property
+    def _left_out(self) -> set[Phase]:
+        return {Phase.explain} if self.shrink else {Phase.explain, Phase.shrink}
 
 
 PROFILES = {

@@ -28,7 +28,7 @@ def moved(session: Session, before: World, after: World, now: datetime) -> World
         if old.get(id) == new[id]:
             assert record.updated_at == before.updated[id], "it moved on a row that did not change"
         else:
-            assert record.updated_at >= now
+            assert record.updated_at >= max(now, before.updated.get(id, now))
     return after.seen({id: record.updated_at for id, record in found.items()})
 
 
@@ -128,7 +128,9 @@ _READS = (_by_id, _latest, _history, _exists, _whole_history, _tags)
 
 
 def _as_of(session: Session, world: World, member: Version, time: datetime) -> None:
-    assert _id(session.documents.get_as_of(member.id, time)) == _id(world.as_of(member.id, time))
+    for deleted in (False, True):
+        found = session.documents.get_as_of(member.id, time, include_deleted=deleted)
+        assert _id(found) == _id(world.as_of(member.id, time, include_deleted=deleted))
 
 
 def _id(found: Any) -> int | None:

@@ -1,10 +1,12 @@
 """Does the audit explain what changed: its entries composed, against the difference of two dumps.
 
 Written from AUD-1 and AUD-2: ``changes`` names every inserted, updated and deleted row, and the
-fields of each update before and after; long text and evidence as their hashes.
+fields of each update before and after; long text and evidence as their hashes. Ids are leased
+ahead, so entries of several sessions may have been committed in another order than that of their
+ids: what each entry tells of before must be what the one before it left.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -15,6 +17,7 @@ from loki_storage.values import JsonText, parse
 __all__ = ["entries_of", "explains"]
 
 Key = tuple[str, int]
+Rows = Mapping[Key, Mapping[str, Any]]
 _HASHED = {
     *("content", "original_content", "corrected_content", "diff", "evidence", "error_traceback"),
 }
@@ -32,11 +35,38 @@ def entries_of(before: Iterable[Record], after: Iterable[Record]) -> list[AuditE
 def explains(
     entries: Sequence[AuditEntry], before: Iterable[Record], after: Iterable[Record]
 ) -> None:
-    """Assert that the entries, composed in their order, turn one dump into the other."""
-    rows = {key: dict(row) for key, row in _told(before).items()}
-    for entry in entries:
-        _compose(rows, entry.changes or {"rows": [], "fields": []})
-    expected = _told(after)
+    """Assert that the entries, composed in some order, turn one dump into the other."""
+    rows, expected = _told(before), _told(after)
+    if not _reaches(rows, entries, expected):
+        for entry in entries:  # the order of ids tells best where it goes wrong
+            rows = _composed(rows, entry)
+        _are_all(rows, expected)
+        raise AssertionError("the audit's entries give what is stored in no order")
+
+
+def _reaches(rows: Rows, entries: Sequence[AuditEntry], expected: Rows) -> bool:
+    """Whether the entries lead from these rows to those; the order of ids is tried first."""
+    if not entries:
+        return _holds(lambda: _are_all(rows, expected))
+    for place, entry in enumerate(entries):
+        try:
+            composed = _composed(rows, entry)
+        except AssertionError:
+            continue
+        if _reaches(composed, [*entries[:place], *entries[place + 1 :]], expected):
+            return True
+    return False
+
+
+def _holds(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except AssertionError:
+        return False
+    return True
+
+
+def _are_all(rows: Rows, expected: Rows) -> None:
     assert rows.keys() == expected.keys(), "the audit tells of other rows than those there are"
     for key, row in rows.items():
         known = {field: value for field, value in row.items() if value is not _UNKNOWN}
@@ -44,7 +74,7 @@ def explains(
         assert known == found, f"the audit tells other values of {key}"
 
 
-def _told(records: Iterable[Record]) -> dict[Key, dict[str, Any]]:
+def _told(records: Iterable[Record]) -> Rows:
     """The rows that the audit must explain, field by field as it tells them."""
     return {
         (record.table, record.id): {f: _value(f, record.stored(f)) for f in record.domains}
@@ -63,27 +93,35 @@ def _value(field: str, value: Any) -> Any:
     return value.isoformat() if isinstance(value, datetime) else value
 
 
-def _compose(rows: dict[Key, dict[str, Any]], changes: Mapping[str, Any]) -> None:
+def _composed(rows: Rows, entry: AuditEntry) -> Rows:
+    """The rows after what an entry tells of, if that can follow."""
+    changes: Any = entry.changes or {"rows": [], "fields": []}
     updates = {(told["kind"], told["id"]): told for told in changes["fields"]}
-    updated = set()
-    for told in changes["rows"]:
-        for id in (n for first, last in told["ids"] for n in range(first, last + 1)):
-            key = told["kind"], id
-            if told["op"] == "insert":
-                assert key not in rows, f"{key} is told to be new twice"
-                rows[key] = dict.fromkeys(KINDS[told["kind"]].domains, _UNKNOWN)
-            elif told["op"] == "delete":
-                del rows[key]
-            else:
-                updated.add(key)
+    assert len(updates) == len(changes["fields"]), "a row is told of twice"
+    updated, now = set(), dict(rows)
+    for op, key in _operations(changes["rows"]):
+        if op == "insert":
+            assert key not in now, f"{key} is told to be new twice"
+            now[key] = dict.fromkeys(KINDS[key[0]].domains, _UNKNOWN)
+        elif op == "delete":
+            assert now.pop(key, None) is not None, f"{key} was not there"
+        else:
+            updated.add(key)
     assert updated == updates.keys(), "rows and fields name different updates"
-    for key, told in updates.items():
-        _update(rows[key], told)
+    return now | {key: _updated(now, key, told) for key, told in updates.items()}
 
 
-def _update(row: dict[str, Any], told: Mapping[str, Any]) -> None:
+def _operations(told: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, Key]]:
+    for row in told:
+        for first, last in row["ids"]:
+            for id in range(first, last + 1):
+                yield row["op"], (row["kind"], id)
+
+
+def _updated(rows: Rows, key: Key, told: Mapping[str, Any]) -> Mapping[str, Any]:
+    assert key in rows, f"{key} was not there"
     assert told["before"].keys() == told["after"].keys()
     assert told["before"] != told["after"], "an update of nothing"
     for field, value in told["before"].items():
-        assert row[field] in (value, _UNKNOWN), f"{field} was not what the audit tells"
-    row.update(told["after"])
+        assert rows[key][field] in (value, _UNKNOWN), f"{field} was not what the audit tells"
+    return {**rows[key], **told["after"]}

@@ -308,13 +308,14 @@ class DocumentRepository(Repository[Document]):
         chain_of = self._same_chain(id)
         members = self._query(equals(id=id))
         queries = [
-            members,
+            # First, so that all that follows is at least as new as the revision that is guarded.
             self._session.query(Chain, InQuery("id", members, "root_id")),
+            members,
             self._query(chain_of, equals(is_latest=True)),
             self._query(chain_of, order=(Order("version", True),), limit=1),
         ]
-        found, chains, heads, last = self._session.select_many(queries)
-        if not found:
+        chains, found, heads, last = self._session.select_many(queries)
+        if not found or not chains:
             raise NotFound(self.noun, id)
         view = rules.ChainView(chains[0], heads[0] if heads else None, last[0])
         if view.head is None or found[0].is_deleted:
@@ -327,9 +328,10 @@ class DocumentRepository(Repository[Document]):
         found, versions = self._session.select_many(
             [chains, self._query(self._same_chain(id), order=(Order("version"),))]
         )
-        if not found:
+        member = next((version for version in versions if version.id == id), None)
+        if member is None or not found:
             raise NotFound(self.noun, id)
-        return next(v for v in versions if v.id == id), found[0], versions
+        return member, found[0], versions
 
     def _append(
         self,

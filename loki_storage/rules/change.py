@@ -53,9 +53,9 @@ __all__ = [
 class Actor:
     """Who acts, and from where; given once per session, told in every audit entry."""
 
-    id: str
+    id: str = attrs.field(repr=False)
     type: str = ActorType.USER
-    ip_address: str | None = None
+    ip_address: str | None = attrs.field(default=None, repr=False)
     user_agent: str | None = attrs.field(default=None, repr=False)
     request_id: str | None = None
 

@@ -16,7 +16,7 @@ from loki_storage.enums import (
     ValidationStatus,
 )
 from loki_storage.errors import InvalidField, InvalidValue
-from loki_storage.intercepts import Intercept
+from loki_storage.intercepts import Intercept, to_corrections
 from loki_storage.models import Validation, ValidationResult
 from loki_storage.rules.validations import counters
 from tests.intercepts.engine import NOW, Records, records
@@ -327,8 +327,6 @@ def test_later_corrections_of_the_validation_are_not_taken_for_those_that_came_i
     stored = mapped(report(gate()), group)
     ours = stored.corrections[0]
     later = ours.evolve(id=2, created_at=NOW + timedelta(seconds=1), metadata_json=None)
-    from loki_storage.intercepts import to_corrections
-
     both = [later, ours]
     assert to_corrections(stored.document, stored.version, stored.validation, both) == group
 

@@ -270,5 +270,6 @@ def what_was_applied_is_there_after_reopening(store: Store) -> None:
     """Every row, after the last handle was closed."""
     store.put(*Places(store.backend).records(parents()))
     before = store.dump()
+    assert before
     store.reopen()
     assert store.dump() == before

@@ -1,6 +1,7 @@
 """Records to rows and back: exactly, and with the types that records and drivers have."""
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +30,7 @@ CODECS = {
 STORABLE = {int, float, str, type(None)}
 
 
-def stored(row: tuple[Any, ...]) -> tuple[Any, ...]:
+def stored(row: Sequence[Any]) -> tuple[Any, ...]:
     """The row as SQLite gives it back."""
     connection = sqlite3.connect(":memory:")
     marks = ", ".join("?" * len(row))

@@ -35,12 +35,11 @@ from loki_storage.query import (
 from loki_storage.values import Word
 from loki_storage_sql.compiler import CACHED_SHAPES
 from loki_storage_sql.reader import Language
-from loki_storage_sql.tables import schema_for
 from loki_storage_sqlite.backend import SqliteBackend
 from loki_storage_sqlite.dialect import SqliteDialect
 from tests.strategies import any_query, pool
 
-LANGUAGE = Language(SqliteDialect(), schema_for("sqlite"))
+LANGUAGE = Language(SqliteDialect())
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -121,7 +120,7 @@ def test_other_limits_and_cursors_are_the_same_statement() -> None:
 
 
 def test_statements_are_kept_within_bounds() -> None:
-    language = Language(SqliteDialect(), schema_for("sqlite"))
+    language = Language(SqliteDialect())
     for number in range(CACHED_SHAPES + 10):
         part = [IsNull("title")] * (number % 30) + [IsNull("source")] * (number // 30)
         language.select(Query(Document, "t", And(part)))
@@ -220,7 +219,7 @@ CONDITIONS: list[Any] = [
 @pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: type(c).__name__)
 def test_aggregates_take_every_condition(backend: SqliteBackend, condition: Any) -> None:
     query = Query(RetentionPolicy, "t", Or([condition, Not(condition)]))
-    by = ["entity_type", Day("created_at")]
+    by: list[str | Day] = ["entity_type", Day("created_at")]
     assert backend.aggregate(query, by, [Count(), Sum("priority"), Max("name")]) == []
 
 

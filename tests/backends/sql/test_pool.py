@@ -55,7 +55,7 @@ def test_call_after_call_uses_one_connection_without_a_checkout(small: SqliteBac
 
 
 def test_open_streams_have_a_connection_each(small: SqliteBackend) -> None:
-    streams = [small.select(EVERYTHING) for _ in range(2)]
+    streams: list[Any] = [small.select(EVERYTHING) for _ in range(2)]
     assert [next(stream).id for stream in streams] == [1, 1]
     assert small.stats() == {"pool_size": 1, "checked_in": 0, "checked_out": 2, "overflow": 1}
     with pytest.raises(PoolExhausted, match="pool_size"):
@@ -78,7 +78,7 @@ def test_deadline_of_the_caller_bounds_the_wait(tmp_path: Path, small: SqliteBac
 
 
 def test_pool_keeps_its_own_timeout_when_it_is_made_anew() -> None:
-    pool = DeadlinePool(lambda: None, timeout=7)  # type: ignore[arg-type, return-value]
+    pool = DeadlinePool(lambda: None, timeout=7)  # type: ignore[arg-type]
     with within(1):
         again = pool.recreate()
         assert again.timeout() <= 1

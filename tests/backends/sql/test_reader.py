@@ -90,7 +90,7 @@ def bare(dialect: SqliteDialect) -> Iterator[Bare]:
     pool = {"pool_size": 2, "max_overflow": 2, "pool_timeout": 9, "pool_recycle": -1}
     backend = Bare("sqlite://", busy_timeout=1, synchronous="NORMAL", echo=False, **pool)
     backend.lay_out()
-    backend._language = Language(dialect, backend.schema)
+    backend._language = Language(dialect)
     yield backend
     backend.close()
 
@@ -185,7 +185,7 @@ def test_get_many_is_what_the_default_is(
 @pytest.mark.parametrize("ids", [(2**63,), ("1",), (True,), (1.0,)])
 @pytest.mark.parametrize("tenant", ["a", "", None])
 def test_get_many_refuses_what_the_default_refuses(exact: Bare, ids: Any, tenant: Any) -> None:
-    outcomes = []
+    outcomes: list[Any] = []
     for call in (exact.get_many, lambda *args: Reader.get_many(exact, *args)):
         try:
             outcomes.append((None, call(Document, ids, tenant)))
