@@ -284,7 +284,7 @@ class SqlBackend(SqlReader, Backend):
 def _reserve_text(dialect: Dialect, kinds: int) -> tuple[str, list[str]]:
     """One statement that leases ids of so many kinds, and its parameters' names in its order."""
     leases = schema_for(dialect.name).id_leases
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"kind": sa.bindparam(f"kind_{n}"), "next_id": sa.bindparam(f"next_{n}")}
         for n in range(kinds)
     ]

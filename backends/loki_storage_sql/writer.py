@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from loki_storage.batch import Batch, Delete, Insert, Require, Update
-from loki_storage.models import KINDS, Kind, ValidationResult
+from loki_storage.models import KINDS, Kind, Unique, ValidationResult
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.findings import ResultWriter
@@ -52,17 +52,35 @@ _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 def plan(batch: Batch) -> Plan:
     """The batch's operations in groups, in the order in which they run."""
-    inserted = [o.record for o in batch.operations if type(o) is Insert]
-    inserts: defaultdict[Kind, list[Record]] = defaultdict(list)
-    for kind, run in groupby(inserted, type):
-        inserts[kind].extend(run)
+    inserted = [each.record for each in batch.operations if isinstance(each, Insert)]
     groups: defaultdict[_Group, list[Any]] = defaultdict(list)
-    for operation in batch.operations:
-        if not isinstance(operation, Insert):
-            groups[_group(operation)].append(operation)
-    for kind, records in inserts.items():
-        groups[_Group(_Stage.INSERT, _RANK[kind])] = records
+    for kind, records in groupby(inserted, type):
+        groups[_Group(_Stage.INSERT, _RANK[kind])].extend(records)
+    if len(inserted) < len(batch.operations):
+        for operation in batch.operations:
+            if not isinstance(operation, Insert):
+                for part in _parts(operation):
+                    groups[_group(part)].append(part)
     return sorted(groups.items())
+
+
+def _parts(operation: Guarded) -> tuple[Guarded, ...]:
+    """An update that frees one key and takes another as two: keys are freed before one is taken."""
+    if not isinstance(operation, Update):
+        return (operation,)
+    kind, changes = operation.kind, operation.changes
+    freed = {f: v for unique in kind.unique for f, v in changes.items() if _frees(unique, f, v)}
+    keys = {field for unique in kind.unique for field in (*unique.fields, *unique.where)}
+    if not freed or not (keys & changes.keys()) - freed.keys():
+        return (operation,)
+    rest = {field: value for field, value in changes.items() if field not in freed}
+    first = Update(kind, operation.id, freed, operation.guard)
+    return (first, Update(kind, operation.id, rest))
+
+
+def _frees(unique: Unique, field: str, value: object) -> bool:
+    outside = field in unique.where and value != unique.where[field]
+    return outside or (field in unique.fields and value is None)
 
 
 def _group(operation: Guarded) -> _Group:

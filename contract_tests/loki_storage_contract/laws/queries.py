@@ -269,6 +269,22 @@ def each_override_agrees_with_its_default(
     assert list(backend.dump(query.tenant)) == list(Reader.dump(backend, query.tenant))
 
 
+@proves("QRY-8")
+def counts_are_about_all_that_matches(store: Store) -> None:
+    """Whatever the window; of nothing there is a count too, and one group."""
+    for n in range(5):
+        store.new(Tag, name=str(n), category="x" if n else None)
+    backend, query = store.backend, Query(Tag, OURS, equals(category="x"))
+    page = query.evolve(limit=1, offset=3, after=(2**40,))
+    none = Query(Tag, OURS, equals(category="y"))
+    for asked, count in ((query, 4), (page, 4), (none, 0)):
+        assert backend.count(asked) == count
+        assert backend.exists(asked) is (count > 0)
+        assert [group.values for group in backend.aggregate(asked)] == [(count,)]
+    groups = backend.aggregate(Query(Tag, OURS), ["category"])
+    assert [(group.key, group.values) for group in groups] == [(("x",), (4,)), ((None,), (1,))]
+
+
 def grouped(kind: Kind) -> st.SearchStrategy[tuple[Query, list[Any], list[Any]]]:
     return st.tuples(queries(kind), by_parts(kind), measures(kind))
 
