@@ -82,7 +82,8 @@ class Intercepts:
         if not validations or documents[0].is_deleted:
             return None
         self._session.note_read(mine, [validation_id])
-        version = self._version_of(corrections)
+        recorded = [c for c in corrections if c.created_at == validations[0].created_at]
+        version = self._version_of(recorded)
         return StoredIntercept(documents[0], version, validations[0], results, corrections)
 
     # Reading
@@ -108,7 +109,8 @@ class Intercepts:
 
     def _replayed(self, known: Validation, intercept: Intercept) -> RecordedIntercept:
         document = self._session.get_many(Document, (known.document_id,), self._session.tenant)
-        corrections = self._session.query(Correction, equals(validation_id=known.id), limit=1)
+        of_it = equals(validation_id=known.id, created_at=known.created_at)  # not added later
+        corrections = self._session.query(Correction, of_it, order=(Order("id"),), limit=1)
         version = self._version_of(list(self._session.select(corrections)))
         return RecordedIntercept(document[known.document_id], known, version, True, True)
 

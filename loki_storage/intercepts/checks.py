@@ -1,8 +1,7 @@
-"""The value domain over whole columns: asked once of all values, one by one only where it fails.
+"""Checks of what comes from outside: shapes and texts quickly, and where they fail, exactly.
 
-A report brings some 1,500 texts. Asking each domain of each value costs ten times what reading the
-report costs; joining the texts of all columns and looking once costs a fraction. The quick answer
-is only ever "all of them are sound"; anything else is left to the domains, which know the reason.
+The quick checks look at many values at once and only ever answer "all of them are in order";
+anything else is left to the domains, which know the reason and raise it with the path.
 """
 
 import re
@@ -98,9 +97,8 @@ _PLAIN = _SCALARS | {dict, list}
 
 
 def _are_plain(values: Sequence[object]) -> bool:
-    """Whether it is JSON that orjson writes as ``canonical`` does, if it does: no floats, no ...
-
-    Asked level by level, of all values at once.
+    """Whether orjson writes these as ``canonical`` does, if it writes them: no floats, no types of
+    a caller's own, not too deep. Asked level by level, of all values at once.
     """
     level: Sequence[Any] = values
     for _ in range(LIMITS.json_depth):

@@ -239,6 +239,11 @@ ODD: list[Any] = [
 ]
 
 
+def test_text_that_cannot_be_remembered_is_read_all_the_same() -> None:
+    stored = records(Intercept.from_report(TEXT, "email", "c", in_gate(message=Words("said"))))
+    assert type(stored.results[0].message) is str
+
+
 def places(value: Any) -> list[tuple[Any, Any]]:
     """Every container in it with a key or an index."""
     if isinstance(value, dict):

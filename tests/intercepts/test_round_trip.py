@@ -51,6 +51,7 @@ COUNTED = {"pass": 1, "fail": 0, "warning": 0, "error": 0, "na": 0}
         of_gate(in_order(), summary=COUNTED | {"pass": 2}),
         of_gate(in_order(), summary=COUNTED | {"skip": 0}),
         of_gate(in_order(), summary=dict(reversed(COUNTED.items()))),
+        of_gate(in_order(), summary={"pass": 1, "warning": 0, "fail": 0, "error": 0, "na": 0}),
         of_gate(in_order(), summary=None),
         of_gate(in_order(), summary={}),
         {"modules": {"a.b": {"gates": {"c": in_order()}}, "a": {"gates": {"b.c": in_order()}}}},

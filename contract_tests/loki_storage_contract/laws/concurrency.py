@@ -92,10 +92,12 @@ def no_reader_sees_half_a_batch(store: Store) -> None:
     done, seen = Event(), list[set[str | None]]()
 
     def write() -> None:
-        for step in range(1, 31):
-            changes = {"category": str(step)}
-            store.backend.apply(Batch(OURS, [Update(Tag, tag.id, changes) for tag in pair]))
-        done.set()
+        try:
+            for step in range(1, 31):
+                changes = {"category": str(step)}
+                store.backend.apply(Batch(OURS, [Update(Tag, tag.id, changes) for tag in pair]))
+        finally:
+            done.set()
 
     def read() -> None:
         while not done.is_set():
