@@ -67,7 +67,9 @@ class ResultWriter(RowWriter):
         self._stored.clear()
 
     def insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        ids = self._write_findings(connection, [_said(record.__dict__) for record in records])
+        ids = self._write_findings(
+            connection, [orjson.dumps(_said(record.__dict__)) for record in records]
+        )
         fields = (*self.fields, "finding_id")
         columns = [*zip(*self.encode(records), strict=True), ids]
         self.insert_columns(connection, fields, columns)
@@ -99,7 +101,7 @@ class ResultWriter(RowWriter):
         if len(before) < len(updates):
             raise Rejected
         contents = [_changed(before[update.id], update) for update in updates]
-        ids = self._write_findings(connection, contents)
+        ids = self._write_findings(connection, list(map(orjson.dumps, contents)))
         own = tuple(field for field in updates[0].changes if field in RESULT_FIELDS)
         text, names = update_text(self.dialect, self.table, (*own, "finding_id"), ())
         values = [self.values(tenant, update) for update in updates]
@@ -108,9 +110,8 @@ class ResultWriter(RowWriter):
         self.run(connection, text, names, values)
         self._drop_orphans(connection, tenant, before)
 
-    def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
+    def _write_findings(self, connection: Connection, texts: Sequence[bytes]) -> list[int]:
         """Store those of them that may not be there; the id of each."""
-        texts = list(map(orjson.dumps, contents))
         ids = list(map(self._stored.get, texts))
         if None not in ids:
             return ids  # type: ignore[return-value]
