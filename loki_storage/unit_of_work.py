@@ -183,7 +183,11 @@ class UnitOfWork(Reader):
             del known[next(iter(known))]
 
     def check_known(self, record: Record, fields: Iterable[str]) -> None:
-        """``StaleWrite`` where another writer has changed what the caller was told (TXN-2)."""
+        """``StaleWrite`` where another writer has changed what the caller was told (TXN-2).
+
+        Also where that writer left the very value that is asked for: two that each add 1 to what
+        they read come to the same value, and one of them would be lost without a trace.
+        """
         known = self._known.get((type(record), record.id), record)
         if any(known.stored(field) != record.stored(field) for field in fields):
             raise StaleWrite(record.table, record.id)

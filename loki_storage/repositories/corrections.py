@@ -125,8 +125,8 @@ class CorrectionRepository(Repository[Correction]):
         change = rules.update(
             correction, document, self._history_id(), self._session.now(), self._by(), named
         )
+        self._session.check_known(correction, named)
         if change is not None:
-            self._session.check_known(correction, named)
             self._session.add(change)
         return self._updated(id)
 

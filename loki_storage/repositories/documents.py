@@ -117,8 +117,8 @@ class DocumentRepository(Repository[Document]):
         document, view = self.view(id)
         fields = rules.descriptive(descriptive)
         change = rules.update(view, document, self._session.now(), **fields)
+        self._session.check_known(document, fields)
         if change is not None:
-            self._session.check_known(document, fields)
             self._session.add(change, races.stale_version(self._session, document))
         return self._updated(id)
 

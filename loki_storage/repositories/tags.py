@@ -45,8 +45,8 @@ class TagRepository(Repository[Tag]):
         change = rules.update(tag, **fields)
         if "name" in fields:
             self._check_free(tag.evolve(name=fields["name"]))
+        self._session.check_known(tag, fields)
         if change is not None:
-            self._session.check_known(tag, fields)
             self._session.add(change)
         return self._updated(id)
 
