@@ -1,5 +1,6 @@
 """Connections to a SQLite file, and waiting one's turn."""
 
+import os
 import random
 import sqlite3
 import time
@@ -61,7 +62,7 @@ def patiently(attempt: Callable[[], T], seconds: float) -> T:
 def connect(path: str, synchronous: str, patience: float) -> sqlite3.Connection:
     """A connection to an existing file; nothing begins implicitly on it."""
     connection = sqlite3.connect(
-        f"file:{quote(path)}?mode=rw",
+        f"file:{quote(os.fsencode(path))}?mode=rw",
         uri=True,
         timeout=0,
         isolation_level=None,
