@@ -24,6 +24,13 @@ from tests.strategies import MIDNIGHT, WORLD_KINDS, World, pool, queries, world_
 TENANT = "a"
 
 
+def new_tag(id: int) -> Tag:
+    return Tag(id=id, tenant_id=TENANT, name=f"a{id}", created_at=MIDNIGHT)
+
+
+TAG = new_tag(1)
+
+
 def change(*steps: Step) -> Change:
     return Change(action="a", entity_type="a", entity_id=None, client_id="-", steps=steps)
 
@@ -155,17 +162,21 @@ def test_change_that_fails_half_way_leaves_no_trace(
     assert session_rows(world, pending) == view
 
 
+def test_change_whose_last_step_does_not_fit_leaves_no_trace() -> None:
+    pending = Pending()
+    pending.add(change(Edit(TAG, {"name": "b"})))
+    before = pending.operations()
+    steps: list[Step] = [Insert(new_tag(2)), Edit(TAG.evolve(name="b"), {"name": "c"})]
+    with pytest.raises(StaleWrite):
+        pending.add(change(*steps, Require(Tag, 1, {"name": "b"})))
+    assert pending.operations() == before
+    assert session_rows({(Tag, 1): TAG}, pending) == {(Tag, 1): TAG.evolve(name="b")}
+
+
 def session_rows(world: World, pending: Pending) -> World:
     found = session_view(world, pending)
     rows = [row for kind in WORLD_KINDS for row in found.select(Query(kind, None))]
     return {(type(row), row.id): row for row in rows}
-
-
-def new_tag(id: int, name: str = "a") -> Tag:
-    return Tag(id=id, tenant_id=TENANT, name=f"{name}{id}", created_at=MIDNIGHT)
-
-
-TAG = new_tag(1)
 
 
 def folded(*steps: Step) -> list[Any]:

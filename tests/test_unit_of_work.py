@@ -18,10 +18,13 @@ from loki_storage.errors import (
     OutcomeUnknown,
     PoolExhausted,
     StaleVersion,
+    StaleWrite,
     StorageFull,
     Timeout,
 )
 from loki_storage.models import Document
+from loki_storage.rules.change import Change
+from loki_storage.unit_of_work import Lost
 from tests.programs import entries, view
 from tests.stores import CLOCK, Fault, new_tenant, unsteady
 
@@ -90,6 +93,30 @@ def test_uncommitted_work_is_seen_by_nobody_else(begin: Begin) -> None:
     assert other.documents.count() == 0
     session.commit()
     assert other.documents.count() == 1
+
+
+def test_what_failed_inside_an_operation_explains_nothing_later(store: Storage) -> None:
+    backend, storage = unsteady(store)
+    session = storage.session(tenant=new_tenant())
+    asked: list[str] = []
+
+    def explains(name: str) -> Lost:
+        return lambda error, batch: asked.append(name)
+
+    def event(name: str) -> Change:
+        return Change(action=name, entity_type="thing", entity_id=None, client_id="-", steps=())
+
+    session.add(event("kept"), explains("kept"))
+    operation = session.as_one()
+    operation.__enter__()
+    session.add(event("dropped"), explains("dropped"))
+    assert not operation.__exit__(StaleWrite, StaleWrite("tags", 1), None)
+    backend.fail(Fault(StaleWrite("tags", 1)))
+    with pytest.raises(StaleWrite):
+        session.commit()
+    assert asked == ["kept"]
+    (batch,) = backend.batches
+    assert len(batch.operations) == 1
 
 
 # --- Connections lost while committing (TXN-5) -----------------------------------------------
