@@ -16,11 +16,11 @@ from loki_storage.models import KINDS, Kind
 from loki_storage.protocol import Backend
 from loki_storage.query import And, Compare, In, Query, Text
 from loki_storage.values import JsonText
-from loki_storage_contract import LAWS, BackendTarget, Profile, checks_of, empty, run_check
+from loki_storage_contract import LAWS, PROFILES, BackendTarget, checks_of, empty, run_check
 from loki_storage_contract.faults import Proxy
 from loki_storage_contract.registry import unproven
 
-QUICK = Profile("quick", examples=40, steps=20, shrink=False)
+QUICK = PROFILES["prove"]
 
 WAITING = {
     "VAL-3": "lengths are checked where records are built, see tests/test_values.py",

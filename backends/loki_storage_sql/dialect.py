@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from loki_storage.errors import StorageError
 from loki_storage.values import Domain
+from loki_storage_sql.connections import Connection
 
 __all__ = ["Clause", "Column", "Dialect", "Narrowing"]
 
@@ -105,6 +106,16 @@ class Dialect(ABC):
     @abstractmethod
     def insert(self, table: sa.TableClause) -> Any:
         """This database's INSERT with ``on_conflict_do_nothing`` and ``on_conflict_do_update``."""
+
+    @abstractmethod
+    def insert_many(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        fields: Sequence[str],
+        columns: Sequence[Sequence[Any]],
+    ) -> None:
+        """Insert rows as fast as this database can: a column of values for each field, id first."""
 
     # Errors.
 

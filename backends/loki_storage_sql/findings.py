@@ -72,7 +72,7 @@ class ResultWriter(RowWriter):
         )
         fields = (*self.fields, "finding_id")
         columns = [*zip(*self.encode(records), strict=True), ids]
-        self.insert_columns(connection, fields, columns)
+        self.dialect.insert_many(connection, self.table, fields, columns)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields

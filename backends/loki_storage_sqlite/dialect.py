@@ -13,7 +13,9 @@ from sqlalchemy.dialects import sqlite
 from loki_storage.errors import StorageError
 from loki_storage.matching import json_at
 from loki_storage.values import Boolean, Domain, Number, Time
+from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sqlite.blocks import insert_blocks
 from loki_storage_sqlite.errors import is_conflict, translate
 
 __all__ = ["SQLITE", "SqliteDialect", "install_functions"]
@@ -97,6 +99,15 @@ class SqliteDialect(Dialect):
 
     def insert(self, table: sa.TableClause) -> sqlite.Insert:
         return sqlite.insert(table)
+
+    def insert_many(
+        self,
+        connection: Connection,
+        table: sa.Table,
+        fields: Sequence[str],
+        columns: Sequence[Sequence[Any]],
+    ) -> None:
+        insert_blocks(connection, table.name, fields, columns)
 
     def is_conflict(self, error: Exception) -> bool:
         return is_conflict(error)

@@ -81,7 +81,8 @@ class DocumentMachine(RuleBasedStateMachine):
             self.side = self.sides[tenant]
             for content in CONTENTS[1 : 1 + population]:
                 self._create(content, None, "c1", "raise")
-                self._create_version(max(self.side.view.rows), f"{content}{content}", {})
+                for text in (f"{content}2", f"{content}3"):
+                    self._create_version(max(self.side.view.rows), text, {})
             self._commit()
 
     @rule(data=st.data())

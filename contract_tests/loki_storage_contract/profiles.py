@@ -43,7 +43,8 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("smoke", 10, 30),
-        Profile("ci", 60, 50),
+        Profile("ci", 80, 50),
+        Profile("prove", 60, 50, shrink=False),
         Profile("nightly", 2000, 100, repeatable=False),
     )
 }

@@ -1,9 +1,11 @@
 """Several actors at once: threads behind a barrier, and processes of their own."""
 
 import multiprocessing
+import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from threading import Barrier
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from threading import Barrier, Thread
 from typing import Any, TypeVar
 
 from loki_storage.errors import StorageError
@@ -26,15 +28,30 @@ def outcome(action: Callable[[], T]) -> T | StorageError:
 
 
 def together(*actions: Callable[[], T]) -> list[T | StorageError]:
-    """Run all actions at the same moment, each in a thread; their outcomes, in order."""
+    """Run all actions at the same moment, each in a thread; their outcomes, in order.
+
+    Raises what an action raises that is no error of ours, ``AssertionError`` where one hangs.
+    """
     barrier = Barrier(len(actions))
+    jobs: list[Future[T | StorageError]] = [Future() for _ in actions]
 
-    def run(action: Callable[[], T]) -> T | StorageError:
-        barrier.wait(PATIENCE)
-        return outcome(action)
+    def run(action: Callable[[], T], job: "Future[T | StorageError]") -> None:
+        try:
+            barrier.wait(PATIENCE)
+            job.set_result(outcome(action))
+        except BaseException as error:
+            job.set_exception(error)
 
-    with ThreadPoolExecutor(len(actions)) as pool:
-        return list(pool.map(run, actions, timeout=PATIENCE))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # threads in Python take turns too rarely to meet
+    try:
+        for pair in zip(actions, jobs, strict=True):
+            Thread(target=run, args=pair, daemon=True).start()
+        return [job.result(PATIENCE) for job in jobs]
+    except FutureTimeout:
+        raise AssertionError("an action has not come to its end") from None
+    finally:
+        sys.setswitchinterval(before)
 
 
 Program = Callable[[Backend, Any], Any]

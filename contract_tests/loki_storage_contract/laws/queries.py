@@ -22,9 +22,11 @@ from loki_storage.query import (
     Text,
     equals,
 )
+from loki_storage_contract.histories import CLIENT, TENANT, Call, histories, play, session_of
 from loki_storage_contract.queries import (
     any_kind,
     by_parts,
+    conditions,
     in_queries,
     leaves,
     measures,
@@ -98,9 +100,11 @@ def order_of_plain_cases(store: Store) -> None:
     tags = [store.new(Tag, name=name, category=name if name < "a" else None) for name in names]
     found = store.backend.select(Query(Tag, OURS, order=[Order("name")]))
     assert [tag.name for tag in found] == sorted(names)
-    query = Query(Tag, OURS, order=[Order("category", descending=True)])
-    missing = [tag.id for tag in reversed(tags) if tag.category is None]
-    assert [tag.id for tag in store.backend.select(query)][-len(missing) :] == missing
+    for descending in (False, True):
+        query = Query(Tag, OURS, order=[Order("category", descending)])
+        missing = [tag.id for tag in tags if tag.category is None]
+        last = [tag.id for tag in store.backend.select(query)][-len(missing) :]
+        assert last == sorted(missing, reverse=descending)
 
 
 @proves("QRY-1")
@@ -148,7 +152,7 @@ def pages_show_every_row_once(store: Store, case: Case[tuple[Query, int]]) -> No
     stored(store, rows)
     whole, paged = list(store.backend.select(query)), list[Record]()
     page = query.evolve(limit=size)
-    while found := list(store.backend.select(page)):
+    while len(paged) <= len(whole) and (found := list(store.backend.select(page))):
         paged += found
         last = tuple(getattr(found[-1], order.field) for order in query.total_order)
         page = page.evolve(after=last)
@@ -309,3 +313,40 @@ def _close(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, float) and isinstance(theirs, int | float):
         return isclose(ours, theirs)
     return type(ours) is type(theirs) and bool(ours == theirs)
+
+
+@st.composite
+def of_a_session(draw: st.DrawFn) -> Query:
+    where, order = draw(conditions(Document, TENANT, 1)), draw(orders(Document))
+    query = Query(Document, TENANT, where, order, draw(st.none() | st.integers(0, 4)))
+    return query.evolve(offset=draw(st.sampled_from([0, 0, 1])))
+
+
+@proves("QRY-9", history=histories, query=of_a_session())
+def a_session_reads_what_it_wrote(store: Store, history: list[Call], query: Query) -> None:
+    """Each query answers as if what is pending were stored, whole or in parts."""
+    for moment in play(store, history):
+        session, rows = moment.session, list(moment.after.values())
+        assert list(session.select(query)) == meaning(query, rows)
+        whole = meaning(query.whole(), rows)
+        assert session.count(query) == len(whole)
+        assert session.exists(query) == bool(whole)
+        assert session.aggregate(query) == Reader.aggregate(session, query)
+        assert session.get_many(Document, [moment.id], TENANT) == {
+            row.id: row for row in rows if row.id == moment.id
+        }
+
+
+@proves("QRY-9")
+def a_page_is_filled_behind_what_is_pending(store: Store) -> None:
+    """Rows that the session took out of an answer are made up for by the next ones."""
+    session = session_of(store)
+    ids = [session.documents.create_document(f"{n}", "email", CLIENT).id for n in range(8)]
+    session.commit()
+    for id in (ids[7], ids[6], ids[4]):
+        session.documents.delete(id)
+    session.documents.update(ids[3], title="new")
+    shown = [ids[5], *reversed(ids[:4])]
+    for size in (1, 2, 3, 5):
+        pages = [session.documents.get_all(limit=size, offset=n) for n in range(0, 5, size)]
+        assert [row.id for page in pages for row in page] == shown

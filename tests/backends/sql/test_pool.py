@@ -15,7 +15,7 @@ from loki_storage.deadline import within
 from loki_storage.errors import PoolExhausted
 from loki_storage.models import Chain
 from loki_storage.query import Query
-from loki_storage_sql.pool import DeadlinePool
+from loki_storage_sql.pool import DeadlinePool, Shelf
 from loki_storage_sqlite import open_sqlite
 from loki_storage_sqlite.backend import SqliteBackend
 
@@ -98,6 +98,38 @@ def test_who_waits_gets_what_others_give_back(tmp_path: Path, small: SqliteBacke
         assert list(threads.map(read_often, range(8))) == [200] * 8
     assert busy.stats()["checked_out"] == 0
     busy.close()
+
+
+class Lent:
+    """A connection that tells where it went."""
+
+    def __init__(self) -> None:
+        self.since, self.released = time.monotonic(), threading.Event()
+
+    def release(self) -> None:
+        self.released.set()
+
+    discard = release
+
+
+def test_what_is_put_back_goes_to_who_waits_before_it_goes_on_the_shelf() -> None:
+    waiting, first, second = threading.Event(), Lent(), Lent()
+    shelf: Any
+
+    def connect() -> Any:
+        waiting.set()
+        assert first.released.wait(9)
+        return second
+
+    shelf = Shelf(Any, connect, size=2, seconds=60)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(1) as thread:
+        taken = thread.submit(shelf.take)
+        waiting.wait()
+        shelf.put(first)
+        assert taken.result() is second
+    assert len(shelf) == 0
+    shelf.put(second)
+    assert (len(shelf), second.released.is_set()) == (1, False)
 
 
 def test_shelf_leaves_one_connection_to_users_of_the_engine(tmp_path: Path) -> None:

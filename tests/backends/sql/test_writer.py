@@ -131,6 +131,19 @@ def test_updates_that_release_a_key_come_before_others(
     assert order_of(Update(kind, 1, changes)) == [(stage, [1])]
 
 
+def test_rows_may_exchange_keys_of_two_sorts(backend: SqliteBackend) -> None:
+    """Each frees one key and takes another: all are freed before any is taken."""
+    first, second = CHAIN.evolve(text_claim="t"), CHAIN.evolve(id=2, intercept_claim="i")
+    backend.apply(Batch("a", [Insert(first), Insert(second)]))
+    changes = [
+        {"text_claim": None, "intercept_claim": "i"},
+        {"text_claim": "t", "intercept_claim": None},
+    ]
+    backend.apply(Batch("a", [Update(Chain, n, c) for n, c in enumerate(changes, 1)]))
+    expected = [record.evolve(**c) for record, c in zip((first, second), changes, strict=True)]
+    assert list(backend.select(Query(Chain, "a"))) == expected
+
+
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that were executed, other than those of the transaction."""
