@@ -8,9 +8,11 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["BACKEND", "LAWS", "SDK", "Law", "Scope"]
+__all__ = ["BACKEND", "LAWS", "SDK", "Claim", "Law", "Scope"]
 
 Scope = Literal["backend", "sdk"]
+Claim = Literal["durable", "processes"]
+"""What a backend may claim; a check that needs more than a target claims is not run on it."""
 BACKEND: Scope = "backend"
 SDK: Scope = "sdk"
 
@@ -22,6 +24,8 @@ class Law:
     id: str
     scope: Scope
     text: str
+    needs: Claim | None = None
+    """What a backend claims or not, and with it the whole law."""
 
 
 _TABLE = (
@@ -480,6 +484,7 @@ _TABLE = (
         "TXN-6",
         BACKEND,
         "Acknowledged means durable: it survives kill -9 and power loss.",
+        "durable",
     ),
     Law(
         "TXN-7",

@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 from hypothesis.strategies import SearchStrategy
 
-from loki_storage_contract.inventory import LAWS
+from loki_storage_contract.inventory import LAWS, Claim
 
-__all__ = ["CHECKS", "Check", "Claim", "checks_of", "proves", "unproven"]
+__all__ = ["CHECKS", "Check", "checks_of", "proves", "unproven"]
 
-Claim = Literal["durable", "processes"]
-"""What a backend may claim; a check that needs more than a target claims is not run on it."""
 CheckFunction = TypeVar("CheckFunction", bound=Callable[..., object])
 
 
