@@ -35,7 +35,13 @@ def loki_register_commands() -> Sequence[Any]:  # type: ignore[empty-body]
 
 @hookspec
 def loki_authorize(action: str, context: Any) -> None:
-    """Called before an operation's reads; raise ``Forbidden`` to refuse it."""
+    """Called once per operation, before its reads; raise ``Forbidden`` to refuse it.
+
+    ``action`` is ``table.method`` (``documents.create_document``, ``audit_trail.get_recent``,
+    ``validations.select``), or ``session.method`` and ``storage.method`` for what is about more
+    than one table. ``context`` is the session's: tenant, actor, ``read_only``. What a plugin
+    itself reads while it decides is not asked for.
+    """
 
 
 @hookspec

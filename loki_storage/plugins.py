@@ -6,7 +6,7 @@ so a broken plugin never stops a host that does not use it (PLG-1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,21 @@ import attrs
 import pluggy
 
 from loki_storage import hookspecs
-from loki_storage.errors import PluginError
+from loki_storage.errors import InvalidValue, PluginError
 from loki_storage.hookspecs import PROJECT
 from loki_storage.protocol import PROTOCOL_VERSION, BackendSpec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["Installed", "find_backend", "installed", "plugin_manager", "register_backend"]
+__all__ = [
+    "Installed",
+    "find_backend",
+    "installed",
+    "plugin_manager",
+    "register_backend",
+    "register_plugins",
+]
 
 _REGISTERED: dict[str, BackendSpec] = {}
 
@@ -42,6 +49,29 @@ def plugin_manager() -> pluggy.PluginManager:
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
+
+
+def register_plugins(plugins: Iterable[object], manager: pluggy.PluginManager) -> None:
+    """Register objects with hooks, and installed plugins by their names.
+
+    ``PluginError`` for a name that is not installed, or whose plugin is broken: what a host counts
+    on to refuse must not be missing silently.
+    """
+    if isinstance(plugins, str):
+        raise InvalidValue("plugins", "must be a sequence of plugins or their names")
+    for plugin in plugins:
+        if isinstance(plugin, str):
+            _register_installed(plugin, manager)
+        elif not manager.is_registered(plugin):
+            manager.register(plugin)
+
+
+def _register_installed(name: str, manager: pluggy.PluginManager) -> None:
+    found = [point for point in _entry_points() if point.name == name]
+    if not found:
+        raise PluginError(f"no plugin named {name!r} is installed; install it")
+    if not manager.has_plugin(name):
+        manager.register(_imported(found[0]), name=name)
 
 
 def find_backend(scheme: str, manager: pluggy.PluginManager) -> BackendSpec:
@@ -103,10 +133,7 @@ def _load(point: EntryPoint, manager: pluggy.PluginManager) -> BackendSpec:
     try:
         offered = _offered(point, manager)
     except Exception as error:  # whatever a plugin raises here is that plugin's fault
-        raise PluginError(
-            f"backend {point.name!r} of {_owner(point)} cannot be imported "
-            f"({type(error).__name__}); reinstall it or ask its authors"
-        ) from error
+        raise _broken(point, error) from error
     for spec in offered:
         if point.name in (spec.name, *spec.schemes):
             return _checked(spec, _owner(point))
@@ -119,6 +146,20 @@ def _offered(point: EntryPoint, manager: pluggy.PluginManager) -> list[BackendSp
         manager.register(point.load(), name=point.name)
     offered = [spec for specs in manager.hook.loki_register_backends() for spec in _listed(specs)]
     return [spec for spec in offered if isinstance(spec, BackendSpec)]
+
+
+def _imported(point: EntryPoint) -> object:
+    try:
+        return point.load()
+    except Exception as error:
+        raise _broken(point, error) from error
+
+
+def _broken(point: EntryPoint, error: Exception) -> PluginError:
+    return PluginError(
+        f"plugin {point.name!r} of {_owner(point)} cannot be imported "
+        f"({type(error).__name__}); reinstall it or ask its authors"
+    )
 
 
 def _listed(specs: Any) -> Sequence[Any]:

@@ -1,13 +1,14 @@
 """``open_storage``, ``Storage`` and ``Session``: where everything begins."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import attrs
 
+from loki_storage.authorization import Operations, authority_of, not_an_operation
 from loki_storage.configuration import (
     Settings,
     backend_options,
@@ -15,11 +16,17 @@ from loki_storage.configuration import (
     make_parent,
     scheme_of,
 )
-from loki_storage.errors import ConnectionLost, Contention, InvalidValue, StorageError
+from loki_storage.errors import (
+    ConnectionLost,
+    Contention,
+    InvalidField,
+    InvalidValue,
+    StorageError,
+)
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.leases import IdLeases
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
-from loki_storage.plugins import find_backend, plugin_manager
+from loki_storage.plugins import find_backend, plugin_manager, register_plugins
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
 from loki_storage.recording import Intercepts
@@ -31,6 +38,7 @@ from loki_storage.repositories import (
     ValidationRepository,
 )
 from loki_storage.unit_of_work import (
+    EVERY_TENANT,
     SYSTEM,
     Actor,
     Clock,
@@ -89,7 +97,11 @@ class Session(UnitOfWork):
         return Intercepts(self).get(validation_id)
 
 
-class Storage:
+STREAM_TIMEOUT = 3600.0
+"""Seconds that a stream's first record may take."""
+
+
+class Storage(Operations):
     """An open store. Thread-safe; a context manager that closes it."""
 
     def __init__(
@@ -99,7 +111,9 @@ class Storage:
         self.name = name
         self._hooks, self._clock = hooks, clock
         self._leases = IdLeases(backend)
+        self._obey(authority_of(hooks, Context(tenant=EVERY_TENANT)))
 
+    @not_an_operation
     def session(
         self,
         *,
@@ -121,6 +135,7 @@ class Storage:
         )
         return Session(self.backend, self._leases, context, self._clock, self._hooks)
 
+    @not_an_operation
     def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:
         """``fn(session)``, committed; the whole unit again when another writer was first (TXN-4).
 
@@ -147,11 +162,26 @@ class Storage:
                 return result
         raise AssertionError("pauses never end")
 
-    def stream(self, query: Query, *, tenant: str | None = None) -> Iterator[Any]:
-        """The query's records with constant memory, at one moment: that of the first ``next()``."""
+    @not_an_operation
+    def stream(
+        self,
+        query: Query,
+        *,
+        tenant: str | None = None,
+        timeout: float = STREAM_TIMEOUT,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """The query's records with constant memory, at one moment: that of the first ``next()``.
+
+        ``timeout`` (seconds) bounds the wait for that; ``options`` are those of ``session``. A
+        query without a tenant reads all of them, which only the store's own authority may.
+        """
         if tenant is not None and tenant != query.tenant:
             raise InvalidValue("tenant", "is not the query's tenant")
-        return self.backend.select(query)
+        if query.tenant is None:
+            return self._stream_all(query, options)
+        session = self.session(tenant=query.tenant, timeout=timeout, read_only=True, **options)
+        return session.select(query)
 
     def was_applied(self, receipt: int, *, tenant: str | None = None) -> bool:
         """Whether the commit with this receipt happened (``OutcomeUnknown``, TXN-5)."""
@@ -165,9 +195,20 @@ class Storage:
         """Every record, canonically ordered; equal stores have equal dumps (BAK-1)."""
         return self.backend.dump(tenant)
 
+    @not_an_operation
     def close(self) -> None:
         """Release everything; idempotent."""
         self.backend.close()
+
+    def _stream_all(self, query: Query, options: dict[str, Any]) -> Iterator[Any]:
+        if options:
+            raise InvalidField(next(iter(options)), "needs a query of one tenant")
+        if self._authority is not None:
+            self._authority.ask((f"{query.kind.table}.select",))
+        return self.backend.select(query)
+
+    def _actions(self, name: str, arguments: tuple[object, ...]) -> tuple[str, ...]:
+        return (f"storage.{name}",)
 
     def __enter__(self) -> Self:
         return self
@@ -190,14 +231,17 @@ def open_storage(
     settings: Settings | None = None,
     create: bool | None = None,
     clock: Clock | None = None,
+    plugins: Iterable[object] = (),
     **options: Any,
 ) -> Storage:
     """Open the store of a URL, or of the settings (environment, then the default SQLite file).
 
     ``create``: lay out an empty store; by default where the backend says so (SQLite, memory).
-    ``clock``: gives aware datetimes, for tests. Other arguments are options of the backend; unknown
-    ones are ``InvalidField``. Raises ``PluginError`` where no backend fits the URL, and
-    ``SchemaOutdated`` where the store has another schema revision (MIG-1).
+    ``clock``: gives aware datetimes, for tests. ``plugins``: objects or modules with hooks of the
+    host's own (``loki_authorize``, ``loki_before_commit``, ``loki_after_commit``), and names of
+    installed plugins that are to be asked beside the backend's. Other arguments are
+    options of the backend; unknown ones are ``InvalidField``. Raises ``PluginError`` where no
+    backend fits the URL, and ``SchemaOutdated`` where the store has another schema revision.
     """
     if settings is None:
         chosen = load_settings(url, **options)
@@ -206,6 +250,7 @@ def open_storage(
             settings, url=url or settings.url, options={**settings.options, **options}
         )
     manager = plugin_manager()
+    register_plugins(plugins, manager)
     spec = find_backend(scheme_of(chosen.url), manager)
     backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen))
     creates = spec.creates if create is None else create

@@ -17,6 +17,12 @@ from typing import Any, Self, TypeVar
 import attrs
 import pluggy
 
+from loki_storage.authorization import (
+    Operations,
+    authority_of,
+    decided_before,
+    not_an_operation,
+)
 from loki_storage.batch import Batch, Insert
 from loki_storage.deadline import within
 from loki_storage.enums import ActorType
@@ -39,6 +45,7 @@ from loki_storage.query import Query
 from loki_storage.rules.change import Actor, Change, audit_entry, read_noted
 
 __all__ = [
+    "EVERY_TENANT",
     "SYSTEM",
     "Actor",
     "Clock",
@@ -57,6 +64,8 @@ R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
 MOST_KNOWN = 100
+EVERY_TENANT = ""
+"""The tenant of a context that is about the store as a whole; none has this name (VAL-5)."""
 SYSTEM = Actor("system", ActorType.SYSTEM)
 
 
@@ -76,7 +85,7 @@ class Context:
     audit_reads: bool = False
 
 
-class UnitOfWork(Reader):
+class UnitOfWork(Operations, Reader):
     """Reads and writes of one tenant by one actor; serves one thread at a time (TXN-8)."""
 
     def __init__(
@@ -91,6 +100,7 @@ class UnitOfWork(Reader):
         self.receipt: int | None = None
         """Audit entry id of the last commit: its presence proves the commit (TXN-5)."""
         self._backend, self._leases, self._clock, self._hooks = backend, leases, clock, hooks
+        self._obey(authority_of(hooks, context))
         self._pending = Pending()
         self._lost: list[Lost] = []
         self._audit_ids: list[int] = []
@@ -113,6 +123,7 @@ class UnitOfWork(Reader):
         """Whether anything waits for the commit."""
         return bool(self._pending)
 
+    @not_an_operation
     def now(self) -> datetime:
         """The clock's time, in UTC."""
         moment = self._clock()
@@ -171,10 +182,12 @@ class UnitOfWork(Reader):
         found = {record.id: record for record in self._committed(query)}
         return list((found | {record.id: record for record in self.select(query)}).values())
 
+    @not_an_operation
     def query(self, kind: Kind, *args: Any, **parts: Any) -> Query:
         """A query of this session's tenant."""
         return Query(kind, self.tenant, *args, **parts)
 
+    @not_an_operation
     def hand_out(self, records: Sequence[Record]) -> None:
         """Note what the caller is told, the last 100 of it: updates may build on that."""
         known = self._known
@@ -182,6 +195,7 @@ class UnitOfWork(Reader):
         while len(known) > MOST_KNOWN:
             del known[next(iter(known))]
 
+    @not_an_operation
     def check_known(self, record: Record, fields: Iterable[str]) -> None:
         """``StaleWrite`` where another writer has changed what the caller was told (TXN-2).
 
@@ -191,6 +205,11 @@ class UnitOfWork(Reader):
         known = self._known.get((type(record), record.id), record)
         if any(known.stored(field) != record.stored(field) for field in fields):
             raise StaleWrite(record.table, record.id)
+
+    def _actions(self, name: str, arguments: tuple[object, ...]) -> tuple[str, ...]:
+        """Reads are asked for by table, as those of repositories are."""
+        tables = dict.fromkeys(table for each in arguments for table in _tables(each))
+        return tuple(f"{table}.{name}" for table in tables) or (f"session.{name}",)
 
     def _reader(self, query: Query) -> Reader:
         return _Overlaid(self) if self._touched(query) else self._backend
@@ -214,6 +233,7 @@ class UnitOfWork(Reader):
         yield from first
         yield from found
 
+    @not_an_operation
     def note_read(self, query: Query, ids: Iterable[int]) -> None:
         """Audit a read before its records are handed out, in a commit of its own (AUD-4)."""
         if self.context.audit_reads:
@@ -225,6 +245,7 @@ class UnitOfWork(Reader):
 
     # Writing
 
+    @not_an_operation
     def new_ids(self, counts: Mapping[Kind, int]) -> dict[Kind, list[int]]:
         """Fresh ids, and those of audit entries to come (one if not told), in one round trip."""
         self._check_writable()
@@ -235,6 +256,7 @@ class UnitOfWork(Reader):
         self._audit_ids.extend(ids.pop(AuditEntry, ()))
         return ids
 
+    @not_an_operation
     @contextmanager
     def as_one(self) -> Iterator[None]:
         """What is added inside stays, or nothing of it where the block raises (TXN-3)."""
@@ -266,6 +288,7 @@ class UnitOfWork(Reader):
         self._audit_ids.pop(0)
         self._lost.extend(lost)
 
+    @decided_before
     def commit(self) -> None:
         """Write all that is pending as one batch; whatever happens, nothing is pending afterwards.
 
@@ -285,10 +308,12 @@ class UnitOfWork(Reader):
         if self.receipt is not None:
             self._announce(batch)
 
+    @not_an_operation
     def rollback(self) -> None:
         """Forget all that is pending."""
         self._pending, self._lost, self._known = Pending(), [], {}
 
+    @not_an_operation
     def fresh(self) -> "Self":
         """Another unit of work with the same context, for what commits on its own (TXN-9)."""
         if self.pending:
@@ -381,6 +406,15 @@ class _Overlaid(Reader):
 
     def select(self, query: Query) -> Iterator[Any]:
         return self._session.select(query)
+
+
+def _tables(argument: object) -> Iterator[str]:
+    """The tables that an argument of a read names."""
+    for each in argument if isinstance(argument, list | tuple) else (argument,):
+        if isinstance(each, Query):
+            yield each.kind.table
+        elif isinstance(each, type) and issubclass(each, Record):
+            yield each.table
 
 
 def _first_answer(

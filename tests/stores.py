@@ -60,20 +60,25 @@ class Unsteady(Backend):
         self.batches: list[Batch] = []
         self.unreadable = 0
         """How many reads to come fail."""
+        self.calls = 0
+        """How many calls came."""
 
     def fail(self, *faults: Fault) -> None:
         self.faults.extend(faults)
 
     def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
+        self.calls += 1
         return self.backend.reserve(counts)
 
     def select(self, query: Query) -> Iterator[Any]:
+        self.calls += 1
         if self.unreadable:
             self.unreadable -= 1
             raise ConnectionLost("gone")
         return self.backend.select(query)
 
     def apply(self, batch: Batch) -> None:
+        self.calls += 1
         self.batches.append(batch)
         fault = self.faults.popleft() if self.faults else Fault(None)
         fault.meanwhile()

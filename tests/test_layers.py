@@ -31,6 +31,7 @@ LAYERS = {
     ],
     "rules": ["loki_storage.rules.*"],
     "unit of work": [
+        "loki_storage.authorization",
         "loki_storage.configuration",
         "loki_storage.plugins",
         "loki_storage.leases",

@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Generic, TypeVar
 
+from loki_storage.authorization import Operations
 from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import Kind, Record
 from loki_storage.query import And, Condition, Order, Query, all_of, equals
@@ -13,7 +14,7 @@ DEFAULT_LIMIT = 100
 R = TypeVar("R", bound=Record)
 
 
-class Repository(Generic[R]):
+class Repository(Operations, Generic[R]):
     """Reads and writes of one kind in a session."""
 
     kind: ClassVar[Kind]
@@ -22,6 +23,10 @@ class Repository(Generic[R]):
 
     def __init__(self, session: UnitOfWork) -> None:
         self._session = session
+        self._obey(session._authority)
+
+    def _actions(self, name: str, arguments: tuple[object, ...]) -> tuple[str, ...]:
+        return (f"{self.kind.table}.{name}",)
 
     def get_by_id(self, id: int, include_deleted: bool = False) -> R | None:
         """The record, or None where it is unknown, another tenant's, or deleted (DEL-2)."""
