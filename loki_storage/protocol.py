@@ -35,6 +35,7 @@ import attrs
 
 from loki_storage.batch import Batch, Insert
 from loki_storage.errors import InvalidField, Unsupported
+from loki_storage.explaining import in_words
 from loki_storage.models import KINDS, Document, Kind, Record, domain_of
 from loki_storage.query import In, Order, Query
 from loki_storage.values import Integer, Number, Time
@@ -156,6 +157,10 @@ class Reader(ABC):
     def search(self, query: Query) -> Iterator[Any]:
         """Records that match, best first where the backend ranks; the default keeps the order."""
         return self.select(query)
+
+    def explain(self, query: Query) -> str:
+        """What the query asks, in words without values; an override adds how it is answered."""
+        return in_words(query)
 
     def dump(self, tenant: str | None = None) -> Iterator[Record]:
         """Every record, of one tenant or of all: parents before children, then by id.

@@ -173,6 +173,11 @@ class UnitOfWork(Operations, Reader):
     def search(self, query: Query) -> Iterator[Any]:
         return self._bounded(self._reader(query).search(query))
 
+    def explain(self, query: Query) -> str:
+        self._check_tenant(query.tenant)
+        with within(self.context.timeout):
+            return self._backend.explain(query)
+
     def get(self, kind: type[R], id: int) -> R | None:
         """The tenant's record of this id, deleted or not."""
         return self.get_many(kind, (id,), self.tenant).get(id)

@@ -23,6 +23,7 @@ LAYERS = {
     ],
     "contract language": [
         "loki_storage.query",
+        "loki_storage.explaining",
         "loki_storage.matching",
         "loki_storage.batch",
         "loki_storage.protocol",
@@ -43,6 +44,7 @@ LAYERS = {
         "loki_storage.session",
         "loki_storage.storage",
         "loki_storage.recording",
+        "loki_storage.query_builder.*",
         "loki_storage.repositories.*",
         "loki_storage.intercepts.*",
     ],

@@ -43,6 +43,8 @@ class Dialect(ABC):
     """What the driver raises; translated at the backend's edge."""
     nulls_first: bool
     """Whether an ascending order has NULLs first here (and a descending one last)."""
+    explain: str = "EXPLAIN"
+    """What before a statement asks for its plan, one line in the last column of each row."""
 
     # Values. NULL is never passed in. None for a function: the driver takes or gives them as is.
 

@@ -12,6 +12,8 @@ from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakSet
 
+import attrs
+
 from loki_storage.errors import LockTimeout, Unavailable
 from loki_storage.matching import matcher
 from loki_storage.models import Kind, Record, domain_of
@@ -195,6 +197,14 @@ class SqlReader(Reader):
             return super().aggregate(query, by, measures)
         rows = self._fetch(compiled.statement, values)
         return [compiled.aggregation.group(row) for row in rows]
+
+    def explain(self, query: Query) -> str:
+        """In words, then the statement and the database's plan; where it is inexact, that too."""
+        statement, values = self._language.select(query)
+        asked = attrs.evolve(statement, text=f"{self._language.dialect.explain} {statement.text}")
+        plan = [str(row[-1]) for row in self._fetch(asked, values)]
+        judged = [] if statement.exact else ["rows are judged again in Python"]
+        return "\n".join([super().explain(query), statement.text, *judged, *plan])
 
     def _fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         with self._connected() as connection:

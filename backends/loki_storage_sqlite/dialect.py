@@ -44,6 +44,7 @@ class SqliteDialect(Dialect):
     sqlalchemy = sqlite.dialect(paramstyle="qmark")
     driver_errors = (sqlite3.Error,)
     nulls_first = True
+    explain = "EXPLAIN QUERY PLAN"
 
     def encoder(self, domain: Domain) -> Callable[[Any], Any] | None:
         match domain:

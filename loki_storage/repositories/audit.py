@@ -11,6 +11,7 @@ from loki_storage.errors import InvalidValue
 from loki_storage.models import AuditEntry, Document, Kind
 from loki_storage.protocol import Day
 from loki_storage.query import Compare, Condition, In, Order, equals
+from loki_storage.query_builder import AuditQueryBuilder
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.rules import audit as rules
 from loki_storage.rules.change import NO_CLIENT
@@ -42,6 +43,10 @@ class AuditRepository(Repository[AuditEntry]):
                 action, entity_type, entity_id, client_id, document_id, validation_id, metadata
             )
         )
+
+    def query(self) -> AuditQueryBuilder:
+        """Entries by any condition, in any order."""
+        return AuditQueryBuilder(self._session)
 
     def get_by_actor(
         self, actor_id: str, limit: int = DEFAULT_LIMIT, offset: int = 0

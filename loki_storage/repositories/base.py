@@ -6,6 +6,8 @@ from loki_storage.authorization import Operations
 from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import Kind, Record
 from loki_storage.query import And, Condition, Order, Query, all_of, equals
+from loki_storage.query_builder.reading import listed
+from loki_storage.query_builder.visibility import visible
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["DEFAULT_LIMIT", "Repository"]
@@ -59,8 +61,8 @@ class Repository(Operations, Generic[R]):
         return self._list(query)
 
     def _visible(self) -> Condition:
-        """What a default read may show (DEL-2)."""
-        return And(())
+        """What a default read may show (DEL-1, DEL-2)."""
+        return visible(self.kind, self._session.tenant)
 
     def _query(self, *conditions: Condition, **parts: Any) -> Query:
         return self._session.query(self.kind, all_of(*conditions), **parts)
@@ -74,10 +76,7 @@ class Repository(Operations, Generic[R]):
 
     def _list(self, query: Query) -> list[Any]:
         """The query's records, handed out once the read is audited, if it is to be (AUD-4)."""
-        found = list(self._session.select(query))
-        self._session.note_read(query, (record.id for record in found))
-        self._session.hand_out(found)
-        return found
+        return listed(self._session, query)
 
     def _first(self, query: Query) -> R | None:
         return next(iter(self._list(query.evolve(limit=1))), None)

@@ -12,7 +12,10 @@ from loki_storage.models import (
     Kind,
     Validation,
 )
-from loki_storage.query import Condition, InQuery, Not, Order, Query, equals
+from loki_storage.query import And, Condition, InQuery, Order, Query, equals
+from loki_storage.query_builder import CorrectionQueryBuilder
+from loki_storage.query_builder.chains import of_document
+from loki_storage.query_builder.visibility import visible
 from loki_storage.repositories.base import Repository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.rules import corrections as rules
@@ -155,6 +158,10 @@ class CorrectionRepository(Repository[Correction]):
 
     # Reading
 
+    def query(self) -> CorrectionQueryBuilder:
+        """Corrections by any condition, in any order."""
+        return CorrectionQueryBuilder(self._session)
+
     def get_by_document(
         self,
         document_id: int,
@@ -162,11 +169,7 @@ class CorrectionRepository(Repository[Correction]):
         versions: str = "all",
     ) -> list[Correction]:
         """The corrections of the document (``versions="this"``: of this version), newest first."""
-        if versions not in ("all", "this"):
-            raise InvalidValue("versions", 'must be "all" or "this"')
-        members = self._session.query(Document, equals(id=document_id))
-        chain = self._session.query(Document, InQuery("root_id", members, "root_id"))
-        of = InQuery("document_id", members if versions == "this" else chain, "id")
+        of = of_document(self._session.tenant, document_id, versions)
         return self._newest(of, *([] if status is None else [equals(status=status)]))
 
     def get_by_validation(self, validation_id: int) -> list[Correction]:
@@ -181,15 +184,10 @@ class CorrectionRepository(Repository[Correction]):
 
     def get_history(self, id: int, include_deleted: bool = False) -> list[CorrectionHistory]:
         """Every step in a correction's life, oldest first."""
-        mine = InQuery("correction_id", self._query(self._visible()), "id")
-        return self._list(self._history(id).narrow(*(() if include_deleted else (mine,))))
+        shown = And(()) if include_deleted else visible(CorrectionHistory, self._session.tenant)
+        return self._list(self._history(id).narrow(shown))
 
     # What rules ask of the store
-
-    def _visible(self) -> Condition:
-        # Its complement would list every live document; deleted ones are few.
-        deleted = self._session.query(Document, equals(is_deleted=True))
-        return Not(InQuery("document_id", deleted, "id"))
 
     def _newest(self, *conditions: Condition, limit: int | None = None) -> list[Correction]:
         query = self._query(*conditions, self._visible(), order=(Order("created_at", True),))

@@ -29,6 +29,7 @@ from loki_storage.query import (
     any_of,
     equals,
 )
+from loki_storage.query_builder import DocumentQueryBuilder
 from loki_storage.repositories import races
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.repositories.tags import TagRepository
@@ -166,6 +167,10 @@ class DocumentRepository(Repository[Document]):
 
     # Reading
 
+    def query(self) -> DocumentQueryBuilder:
+        """Versions by any condition, in any order."""
+        return DocumentQueryBuilder(self._session)
+
     def get_by_id(self, id: int, include_deleted: bool = False) -> Document | None:
         """The version, or None where it is unknown, another tenant's, or deleted (DEL-2).
 
@@ -284,9 +289,6 @@ class DocumentRepository(Repository[Document]):
             self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id, chain))
 
     # What rules ask of the store
-
-    def _visible(self) -> Condition:
-        return equals(is_deleted=False)
 
     def _shown(self, versions: str) -> Condition:
         if versions not in ("heads", "all"):

@@ -14,15 +14,18 @@ from loki_storage.errors import (
 from loki_storage.models import Document, Kind, Validation, ValidationResult
 from loki_storage.protocol import Count, Max
 from loki_storage.query import (
+    And,
     Compare,
     Condition,
     InQuery,
-    Not,
     Order,
     Query,
     all_of,
     equals,
 )
+from loki_storage.query_builder import ValidationQueryBuilder, ValidationResultQueryBuilder
+from loki_storage.query_builder.chains import of_document
+from loki_storage.query_builder.visibility import visible
 from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
 from loki_storage.rules import validations as rules
@@ -159,12 +162,20 @@ class ValidationRepository(Repository[Validation]):
 
     # Reading
 
+    def query(self) -> ValidationQueryBuilder:
+        """Validations by any condition, in any order."""
+        return ValidationQueryBuilder(self._session)
+
+    def query_results(self) -> ValidationResultQueryBuilder:
+        """What gates said, by any condition, in any order."""
+        return ValidationResultQueryBuilder(self._session)
+
     def get_results(
         self, validation_id: int, include_deleted: bool = False
     ) -> list[ValidationResult]:
         """All results of a validation, in the order in which they came."""
-        shown = () if include_deleted else (self._shown_results(),)
-        return self._list(self._results(validation_id).narrow(*shown))
+        shown = And(()) if include_deleted else self._visible_results()
+        return self._list(self._results(validation_id).narrow(shown))
 
     def get_with_results(
         self, id: int, include_deleted: bool = False
@@ -179,11 +190,7 @@ class ValidationRepository(Repository[Validation]):
 
     def get_by_document(self, document_id: int, versions: str = "all") -> list[Validation]:
         """The validations of the document (``versions="this"``: of this version), newest first."""
-        if versions not in ("all", "this"):
-            raise InvalidValue("versions", 'must be "all" or "this"')
-        members = self._session.query(Document, equals(id=document_id))
-        chain = self._session.query(Document, InQuery("root_id", members, "root_id"))
-        of = InQuery("document_id", members if versions == "this" else chain, "id")
+        of = of_document(self._session.tenant, document_id, versions)
         return self._list(self._query(of, self._visible(), order=(Order("created_at", True),)))
 
     def get_recent(self, client_id: str | None = None, limit: int = 10) -> list[Validation]:
@@ -200,7 +207,7 @@ class ValidationRepository(Repository[Validation]):
         if days is not None:
             since = self._session.now() - timedelta(days=days)
             conditions.append(Compare("created_at", "ge", since))
-        query = self._session.query(ValidationResult, all_of(*conditions, self._shown_results()))
+        query = self._session.query(ValidationResult, all_of(*conditions, self._visible_results()))
         groups = self._session.aggregate(
             query, ["gate_key", "module_id", "gate_id"], [Count(), Max("severity")]
         )
@@ -224,15 +231,8 @@ class ValidationRepository(Repository[Validation]):
 
     # What rules ask of the store
 
-    def _visible(self) -> Condition:
-        # Its complement would list every live document; deleted ones are few.
-        deleted = self._session.query(Document, equals(is_deleted=True))
-        return Not(InQuery("document_id", deleted, "id"))
-
-    def _shown_results(self) -> Condition:
-        deleted = self._session.query(Document, equals(is_deleted=True))
-        hidden = self._query(InQuery("document_id", deleted, "id"))
-        return Not(InQuery("validation_id", hidden, "id"))
+    def _visible_results(self) -> Condition:
+        return visible(ValidationResult, self._session.tenant)
 
     def _results(self, validation_id: int) -> Query:
         return self._session.query(
