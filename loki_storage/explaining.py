@@ -1,5 +1,7 @@
 """What a query asks, in words. Values are told by their type alone: they may be anybody's data."""
 
+from __future__ import annotations
+
 from enum import Enum
 from typing import Any
 

@@ -12,7 +12,9 @@ import pytest
 
 PACKAGES = ["loki_storage", "loki_storage_sql", "loki_storage_sqlite", "loki_storage_contract"]
 HEAVY = ["alembic", "click", "hypothesis", "openpyxl", "rich", "sqlalchemy"]
-ALLOWED_SECONDS = 0.060
+STANDARD = "asyncio, decimal, email.message, http.client, sqlite3, unittest.mock, xml.dom.minidom"
+"""Modules that take about half as long as we do, on any machine and whoever else uses it."""
+ALLOWED = 2.1
 
 
 def run_python(code: str, **environ: str) -> str:
@@ -29,16 +31,19 @@ def test_import_brings_no_heavy_library() -> None:
 
 
 def test_import_costs_little_beyond_attrs_and_pluggy(tmp_path: Path) -> None:
-    """CPU time, not time on the clock, and the least of several runs: neighbours do not count.
+    """CPU time as a ratio, least by least of several runs: neighbours do not count.
 
     With bytecode on disk, as every installed package has it after its first run.
     """
     cached = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     code = (
-        "import attrs, pluggy, time; before = time.process_time(); import loki_storage;"
-        "print(time.process_time() - before)"
+        "import attrs, pluggy, time; start = time.process_time(); import loki_storage;"
+        f"middle = time.process_time(); import {STANDARD}; end = time.process_time();"
+        "print(middle - start, end - middle)"
     )
-    assert min(float(run_python(code, **cached)) for _ in range(7)) <= ALLOWED_SECONDS
+    runs = [map(float, run_python(code, **cached).split()) for _ in range(7)]
+    ours, standard = (min(times) for times in zip(*runs, strict=True))
+    assert ours <= ALLOWED * standard
 
 
 def public_modules() -> Iterator[str]:

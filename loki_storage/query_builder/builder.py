@@ -1,5 +1,7 @@
 """``QueryBuilder``: conditions, order and window as an immutable value, and what answers them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 
@@ -40,7 +42,7 @@ def _checked(session: UnitOfWork) -> UnitOfWork:
     return session
 
 
-def _all_records(builder: "QueryBuilder[Any]") -> Query:
+def _all_records(builder: QueryBuilder[Any]) -> Query:
     return builder._session.query(builder.kind)
 
 

@@ -1,5 +1,7 @@
 """Documents by any of their versions: one member of a chain stands for all of it (VER-8)."""
 
+from __future__ import annotations
+
 from typing import Literal
 
 from loki_storage.errors import InvalidValue

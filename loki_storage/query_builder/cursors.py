@@ -5,7 +5,9 @@ without its window. So a cursor that was cut or altered, or that another query g
 It is text for URLs; whoever may not see the values of the order must not see the cursor.
 """
 
-from base64 import b64decode, urlsafe_b64encode
+from __future__ import annotations
+
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
@@ -26,7 +28,7 @@ def cursor_of(query: Query, last: Record, moving: Moving) -> str:
     place = tuple(getattr(last, order.field) for order in query.total_order)
     after = query.evolve(after=place).to_json()["after"]
     sealed = canonical([_seal(query, after, moving), after], bounded=False)
-    return urlsafe_b64encode(sealed.encode()).rstrip(b"=").decode()
+    return _for_urls(b2a_base64(sealed.encode(), newline=False).decode())
 
 
 def place_of(query: Query, cursor: str, moving: Moving) -> tuple[object, ...]:
@@ -45,10 +47,18 @@ def place_of(query: Query, cursor: str, moving: Moving) -> tuple[object, ...]:
 def _opened(cursor: str) -> tuple[Any, Any]:
     if not isinstance(cursor, str):
         raise InvalidValue("cursor", "must be text")
-    text = cursor + "=" * (-len(cursor) % 4)
-    opened: Any = parse(b64decode(text, altchars=b"-_", validate=True).decode())
+    text = cursor.translate(_FROM_URL) + "=" * (-len(cursor) % 4)
+    opened: Any = parse(a2b_base64(text, strict_mode=True).decode())
     seal, after = opened
     return seal, after
+
+
+def _for_urls(text: str) -> str:
+    return text.translate(_TO_URL).rstrip("=")
+
+
+_TO_URL = str.maketrans("+/", "-_")
+_FROM_URL = str.maketrans("-_", "+/")
 
 
 def _seal(query: Query, after: Any, moving: Moving) -> str:

@@ -1,5 +1,7 @@
 """Dates and days as callers give them, as bounds of a time field."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 

@@ -1,5 +1,7 @@
 """The steps of a builder that say which records match."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -43,7 +45,7 @@ class Filters(Generic[R]):
 
     @abstractmethod
     def _combined(
-        self, combine: "Combine", filters: "Iterable[Filter]", fields: Mapping[str, object]
+        self, combine: Combine, filters: Iterable[Filter], fields: Mapping[str, object]
     ) -> Self:
         """The same builder with what ``combine`` makes of these."""
 
@@ -138,15 +140,15 @@ class Filters(Generic[R]):
     # Filters of filters. Each is a condition of ``loki_storage.query``, a mapping of fields to
     # values, or a builder of the same kind without window and order; keywords are fields too.
 
-    def or_filter(self, *filters: "Filter", **fields: object) -> Self:
+    def or_filter(self, *filters: Filter, **fields: object) -> Self:
         """At least one of these holds; of none nothing matches."""
         return self._combined(any_of, filters, fields)
 
-    def and_filter(self, *filters: "Filter", **fields: object) -> Self:
+    def and_filter(self, *filters: Filter, **fields: object) -> Self:
         """All of these hold."""
         return self._combined(all_of, filters, fields)
 
-    def not_filter(self, *filters: "Filter", **fields: object) -> Self:
+    def not_filter(self, *filters: Filter, **fields: object) -> Self:
         """The complement of all of these together: at least one of them does not hold."""
         return self._combined(_not_all_of, filters, fields)
 

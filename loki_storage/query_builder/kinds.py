@@ -1,5 +1,7 @@
 """The builders of each kind, with steps in the words of the domain."""
 
+from __future__ import annotations
+
 from typing import ClassVar, Self, TypeVar
 
 import attrs

@@ -1,5 +1,7 @@
 """How records are handed out: audited first where that was asked for, then noted (AUD-4)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any

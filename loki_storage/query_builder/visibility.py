@@ -1,5 +1,7 @@
 """What default reads show: no deleted document, and nothing of one (DEL-1, DEL-2)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Literal
 

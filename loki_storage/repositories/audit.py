@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any, ClassVar
 
+from loki_storage.authorization import not_an_operation
 from loki_storage.enums import AuditAction, EntityType
 from loki_storage.errors import InvalidValue
 from loki_storage.models import AuditEntry, Document, Kind
@@ -44,6 +45,7 @@ class AuditRepository(Repository[AuditEntry]):
             )
         )
 
+    @not_an_operation
     def query(self) -> AuditQueryBuilder:
         """Entries by any condition, in any order."""
         return AuditQueryBuilder(self._session)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from loki_storage.authorization import not_an_operation
 from loki_storage.enums import CorrectionStatus, CorrectionType
 from loki_storage.errors import InvalidValue, NotFound, StaleVersion
 from loki_storage.models import (
@@ -158,6 +159,7 @@ class CorrectionRepository(Repository[Correction]):
 
     # Reading
 
+    @not_an_operation
     def query(self) -> CorrectionQueryBuilder:
         """Corrections by any condition, in any order."""
         return CorrectionQueryBuilder(self._session)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from loki_storage.authorization import not_an_operation
 from loki_storage.errors import InvalidField, InvalidValue, NotFound
 from loki_storage.models import (
     Chain,
@@ -167,6 +168,7 @@ class DocumentRepository(Repository[Document]):
 
     # Reading
 
+    @not_an_operation
     def query(self) -> DocumentQueryBuilder:
         """Versions by any condition, in any order."""
         return DocumentQueryBuilder(self._session)

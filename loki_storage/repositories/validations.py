@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
+from loki_storage.authorization import not_an_operation
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel, Severity
 from loki_storage.errors import (
     Duplicate,
@@ -162,10 +163,12 @@ class ValidationRepository(Repository[Validation]):
 
     # Reading
 
+    @not_an_operation
     def query(self) -> ValidationQueryBuilder:
         """Validations by any condition, in any order."""
         return ValidationQueryBuilder(self._session)
 
+    @not_an_operation
     def query_results(self) -> ValidationResultQueryBuilder:
         """What gates said, by any condition, in any order."""
         return ValidationResultQueryBuilder(self._session)

@@ -183,7 +183,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("audit.get_by_id", "`audit_reads=True`"): lambda s, w: s.audit.get_by_id(1),
 }
 
-READING = ("get", "count", "exists", "filter_by", "list", "tags_of", "verify")
+READING = ("get", "count", "exists", "filter_by", "list", "query", "tags_of", "verify")
 """How the names of methods begin that write nothing."""
 
 
