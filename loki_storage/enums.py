@@ -16,8 +16,11 @@ __all__ = [
     "EntityType",
     "ExportFormat",
     "GateStatus",
+    "PeriodUnit",
+    "PolicyKind",
     "ResultScope",
     "RetentionAction",
+    "RetentionTrigger",
     "RiskLevel",
     "Severity",
     "SortOrder",
@@ -141,6 +144,31 @@ class RetentionAction(StrEnum):
     DELETE = "delete"
 
 
+class PeriodUnit(StrEnum):
+    """What a retention period counts; months and years are the calendar's."""
+
+    DAYS = "days"
+    MONTHS = "months"
+    YEARS = "years"
+    FOREVER = "forever"
+
+
+class RetentionTrigger(StrEnum):
+    """When a retention period begins (open: any other word is an event with a date on the record)."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    SUPERSEDED = "superseded"
+    DELETED = "deleted"
+
+
+class PolicyKind(StrEnum):
+    """``minimum``: keep until then, whatever else is due. ``maximum``: act when due."""
+
+    MINIMUM = "minimum"
+    MAXIMUM = "maximum"
+
+
 class ActorType(StrEnum):
     """Who acts."""
 
@@ -190,6 +218,7 @@ class EntityType(StrEnum):
     EXPORT = "export"
     AUDIT = "audit"
     HOLD = "hold"
+    RETENTION = "retention"
     STORE = "store"
 
 

@@ -27,8 +27,11 @@ from loki_storage.enums import (
     EntityType,
     ExportFormat,
     GateStatus,
+    PeriodUnit,
+    PolicyKind,
     ResultScope,
     RetentionAction,
+    RetentionTrigger,
     RiskLevel,
     Severity,
     SortOrder,
@@ -71,12 +74,17 @@ __all__ = [
     "ExportLog",
     "GateStatus",
     "Kind",
+    "LegalHold",
+    "PeriodUnit",
+    "PolicyKind",
     "Record",
     "Reference",
     "ResultScope",
     "RetentionAction",
     "RetentionPolicy",
+    "RetentionRun",
     "RetentionState",
+    "RetentionTrigger",
     "RiskLevel",
     "Severity",
     "SortOrder",
@@ -518,6 +526,19 @@ class RetentionPolicy(Record):
     created_at: Moment
     updated_at: Moment
     created_by: OptionalActorId = None
+    period_amount: Annotated[int | None, Integer(1, 36_500, nullable=True)] = None
+    """In ``period_unit``; None: the period is ``retention_days``, or for ever."""
+    period_unit: Annotated[PeriodUnit, Word(20, vocabulary=PeriodUnit)] = PeriodUnit.DAYS
+    trigger: Annotated[
+        RetentionTrigger | str, Word(100, minimum=1, vocabulary=RetentionTrigger, open=True)
+    ] = RetentionTrigger.CREATED
+    kind: Annotated[PolicyKind, Word(20, vocabulary=PolicyKind)] = PolicyKind.MAXIMUM
+    every_days: Annotated[int, Integer(1, 36_500)] = 1
+    citation: OptionalText = None
+    text_date: Annotated[str | None, Text(10, nullable=True)] = None
+    """ISO date of the text that ``citation`` names."""
+    verified: Flag = False
+    """Whether the wording behind ``citation`` was checked; told in certificates."""
 
     criteria = _JsonField("criteria")
     unique = (Unique(("name",)),)
@@ -560,6 +581,54 @@ class RetentionState(Record):
     revision: Count = 0
 
     unique = (Unique(()),)
+
+
+@_declare("legal_holds")
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
+class LegalHold(Record):
+    """What no path may destroy while it is not released (HLD): ids, or all that a query matches."""
+
+    id: Id
+    tenant_id: Tenant
+    name: Annotated[str, Text(200, minimum=1)]
+    reason: Annotated[str, Text(minimum=1)]
+    entity_type: Annotated[EntityType | str, Word(50, minimum=1, vocabulary=EntityType, open=True)]
+    _ids: OptionalJson = None
+    _query: OptionalJson = None
+    placed_by: ActorId
+    placed_at: Moment
+    released_at: OptionalMoment = None
+    released_by: OptionalActorId = None
+    release_reason: OptionalText = None
+
+    ids = _JsonField("ids")
+    query = _JsonField("query")
+    unique = (Unique(("name",)),)
+
+
+@_declare("retention_runs", internal=True)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
+class RetentionRun(Record):
+    """One run of retention: its lease, how far it came, its certificate. One at a time (RET-3)."""
+
+    id: Id
+    tenant_id: Tenant
+    plan_hash: Hash
+    active: Flag = True
+    owner: Annotated[str, Text(100, minimum=1)]
+    lease_until: Moment
+    as_of: Moment
+    position: Count = 0
+    """Planned units that are done with; each batch moves it along with what it does."""
+    started_at: Moment
+    started_by: ActorId
+    finished_at: OptionalMoment = None
+    _progress: AuditJson = None
+    _certificate: AuditJson = None
+
+    progress = _JsonField("progress")
+    certificate = _JsonField("certificate")
+    unique = (Unique((), {"active": True}),)
 
 
 # References name other kinds, so they are declared once all are there.

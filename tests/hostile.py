@@ -182,7 +182,19 @@ NUMBERS: list[object] = [
 ]
 TEXTS: list[object] = [
     *("", " ", "a", " a", "a ", "0", "1", "true", "None", "null", "NaN", "pending", "PENDING"),
-    *("email", "critical", "pass", "user", "archive", "#00ff00", "#00FF0", "#00ff00\n", "12345678"),
+    *(
+        "email",
+        "critical",
+        "pass",
+        "user",
+        "archive",
+        "days",
+        "maximum",
+        "#00ff00",
+        "#00FF0",
+        "#00ff00\n",
+        "12345678",
+    ),
     *("a\0b", "\0", "\ud800", "a\udfff", "\U0001f600", "\u00e9", "e\u0301", "\ufb01", "\u00df"),
     *("a\r\nb", "\t", "\x1b[0m", "\x7f", "\x85", "\u2028", "\ufeff", "\uffff", "\U0010ffff"),
     *("%", "_", "\\", "'; DROP TABLE documents; --", "{}", "2026-01-01T00:00:00+00:00"),

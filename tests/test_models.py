@@ -57,13 +57,18 @@ COLUMNS = {
     "tags": "id name:100 description? category:50? color:7? created_at",
     "data_retention_policies": """id name:200 description? entity_type:50 retention_days action
         criteria? is_active priority last_run? next_run? total_processed total_affected created_at
-        updated_at created_by:100?""",
+        updated_at created_by:100? | period_amount? period_unit trigger:100 kind every_days
+        citation? text_date:10? verified""",
     "export_logs": """id export_type:50 entity_type:50 filters? fields? record_count
         file_size_bytes? file_path:500? file_hash:64? status:50 error_message? requested_by:100
         client_id:100 requested_at completed_at? expires_at?""",
     "document_tags": "id | document_id tag_id",
     "document_chains": "id | client_id:100 revision live text_claim:64? intercept_claim:64?",
     "retention_state": "id | revision",
+    "legal_holds": """id | name:200 reason entity_type:50 ids? query? placed_by:100 placed_at
+        released_at? released_by:100? release_reason?""",
+    "retention_runs": """id | plan_hash:64 active owner:100 lease_until as_of position started_at
+        started_by:100 finished_at? progress? certificate?""",
 }
 
 
@@ -104,9 +109,9 @@ def test_keys_and_references_name_fields_of_the_kind(kind: Kind) -> None:
         assert KINDS[reference.kind.table] is reference.kind
 
 
-def test_internal_kinds_are_the_two_of_the_contract() -> None:
+def test_internal_kinds_are_those_of_the_contract() -> None:
     internal = {name for name, kind in KINDS.items() if kind.internal}
-    assert internal == {"document_chains", "retention_state"}
+    assert internal == {"document_chains", "retention_runs", "retention_state"}
 
 
 def test_unknown_field_brings_the_nearest_known_one() -> None:

@@ -36,7 +36,7 @@ __all__ = [
     "upgrade",
 ]
 
-EXPECTED_REVISION = "0001"
+EXPECTED_REVISION = "0002"
 """The revision that this SDK reads and writes: the newest in ``migrations/versions``."""
 
 PATIENCE = 60.0

@@ -43,6 +43,7 @@ from loki_storage.models import (
     Document,
     DocumentTag,
     Kind,
+    RetentionRun,
     Tag,
     Unique,
     Validation,
@@ -360,6 +361,7 @@ _INDEXES: dict[str, tuple[_Index, ...]] = {
         _index("change_type", "changed_at"),
         _index("changed_at"),
     ),
+    RetentionRun.table: tuple(_unique(unique) for unique in RetentionRun.unique),
     AuditEntry.table: (
         _index("timestamp"),
         _index("action", "timestamp"),

@@ -33,6 +33,7 @@ def test_tables_are_those_of_the_specification(read: Any, store: str) -> None:
         "audit_trail",
         "data_retention_policies",
         "export_logs",
+        "legal_holds",
     ]
 
 

@@ -228,6 +228,8 @@ FLAGS = [
     ("documents", "is_deleted"),
     ("document_chains", "live"),
     ("data_retention_policies", "is_active"),
+    ("data_retention_policies", "verified"),
+    ("retention_runs", "active"),
 ]
 
 
@@ -249,7 +251,7 @@ SOUND: dict[str, dict[str, Any]] = {
     "gate_findings": {"status": "pass"},
     "corrections": {"status": "pending"},
     "audit_trail": {"actor_type": "user"},
-    "data_retention_policies": {"action": "delete"},
+    "data_retention_policies": {"action": "delete", "period_unit": "days", "kind": "maximum"},
 }
 
 
