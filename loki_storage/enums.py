@@ -154,7 +154,7 @@ class PeriodUnit(StrEnum):
 
 
 class RetentionTrigger(StrEnum):
-    """When a retention period begins (open: any other word is an event with a date on the record)."""
+    """When a retention period begins (open: other words name an event)."""
 
     CREATED = "created"
     UPDATED = "updated"

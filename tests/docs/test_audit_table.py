@@ -271,4 +271,6 @@ def test_actions_and_entity_types_are_all_told() -> None:
         "create",
         "update",
         "delete",
+        "start",
+        "complete",
     }
