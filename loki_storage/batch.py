@@ -5,9 +5,10 @@ a backend that keeps its rows in Python may call it under its write lock and the
 told. The repr of an operation names rows and fields, no values.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from operator import attrgetter
-from typing import Protocol
+from functools import cached_property
+from typing import Any, Protocol
 
 import attrs
 
@@ -19,8 +20,21 @@ from loki_storage.errors import (
     StaleWrite,
 )
 from loki_storage.models import KINDS, Kind, Record, Reference, domain_of
+from loki_storage.rows import Rows
 
-__all__ = ["Batch", "Delete", "Insert", "Lookup", "Operation", "Require", "Update", "check"]
+__all__ = [
+    "Batch",
+    "Delete",
+    "Guarded",
+    "Insert",
+    "InsertMany",
+    "Lookup",
+    "Operation",
+    "Part",
+    "Require",
+    "Update",
+    "check",
+]
 
 _IMMUTABLE = frozenset({"id", "tenant_id"})
 
@@ -38,6 +52,13 @@ class Insert:
     @property
     def id(self) -> int:
         return self.record.id
+
+
+@attrs.frozen
+class InsertMany:
+    """An ``Insert`` of each of these rows, whose records need not be made for it."""
+
+    rows: Rows[Any]
 
 
 def _names(values: Mapping[str, object]) -> str:
@@ -93,33 +114,74 @@ def _checked_guard(kind: Kind, guard: Mapping[str, object]) -> dict[str, object]
     return {field: domain_of(kind, field).operand(field, v) for field, v in guard.items()}
 
 
-def _operations(operations: Iterable["Operation"]) -> tuple["Operation", ...]:
-    return tuple(operations)
+Guarded = Update | Delete | Require
+Operation = Insert | Guarded
+Part = Operation | InsertMany
 
 
-Operation = Insert | Update | Delete | Require
+def _parts(parts: Iterable[Part]) -> tuple[Part, ...]:
+    return tuple(parts)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False, eq=False)
 class Batch:
-    """Operations of one tenant, each on another (kind, id), all done or none (BAT-1, BAT-2)."""
+    """Operations of one tenant, each on another (kind, id), all done or none (BAT-1, BAT-2).
+
+    ``operations`` are what there is to do, one by one. A backend for many rows reads ``inserts``
+    and ``guarded`` instead, which are the same: then the records of an ``InsertMany`` are not made.
+    """
 
     tenant: str
-    operations: tuple[Operation, ...] = attrs.field(converter=_operations)
+    parts: tuple[Part, ...] = attrs.field(alias="operations", converter=_parts)
 
     def __attrs_post_init__(self) -> None:
-        # Column by column: an intercept brings 200 insertions.
-        inserted = [each.record for each in self.operations if type(each) is Insert]
-        named = set(zip(map(type, inserted), map(_ID, inserted), strict=True))
-        if len(inserted) < len(self.operations):
-            named.update((o.kind, o.id) for o in self.operations if type(o) is not Insert)
-        if len(named) != len(self.operations):
+        inserts, ids = self.inserts, {kind: set(rows.ids) for kind, rows in self.inserts.items()}
+        named = {(operation.kind, operation.id) for operation in self.guarded}
+        if (
+            len(named) < len(self.guarded)
+            or any(len(ids[kind]) < len(rows) for kind, rows in inserts.items())
+            or any(id in ids.get(kind, ()) for kind, id in named)
+        ):
             raise InvalidValue("batch", "names a row more than once")
-        if not set(map(_TENANT, inserted)) <= {self.tenant}:
+        if any(rows.distinct("tenant_id") != {self.tenant} for rows in inserts.values()):
             raise InvalidValue("tenant_id", "is not the batch's tenant")
 
+    @cached_property
+    def operations(self) -> tuple[Operation, ...]:
+        """One operation per row, in the order in which they were given."""
+        found: list[Operation] = []
+        for part in self.parts:
+            found += map(Insert, part.rows) if isinstance(part, InsertMany) else (part,)
+        return tuple(found)
 
-_ID, _TENANT = attrgetter("id"), attrgetter("tenant_id")
+    @cached_property
+    def inserts(self) -> Mapping[Kind, Rows[Any]]:
+        """The new rows of each kind."""
+        parts: defaultdict[Kind, list[Rows[Any] | Record]] = defaultdict(list)
+        for part in self.parts:
+            if isinstance(part, Insert):
+                parts[part.kind].append(part.record)
+            elif isinstance(part, InsertMany) and part.rows:
+                parts[part.rows.kind].append(part.rows)
+        return {kind: _rows(given) for kind, given in parts.items()}
+
+    @cached_property
+    def guarded(self) -> tuple[Guarded, ...]:
+        """What is asked of rows that are there, and done to them."""
+        return tuple(part for part in self.parts if not isinstance(part, Insert | InsertMany))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Batch):
+            return NotImplemented
+        return (self.tenant, self.operations) == (other.tenant, other.operations)
+
+
+def _rows(parts: list[Rows[Any] | Record]) -> Rows[Any]:
+    """Rows and records of one kind together, in their order."""
+    records = [part for part in parts if isinstance(part, Record)]
+    if len(records) == len(parts):
+        return Rows.of(records)
+    return Rows.joined([Rows.of([part]) if isinstance(part, Record) else part for part in parts])
 
 
 class Lookup(Protocol):

@@ -4,49 +4,65 @@
 session's view of each. ``merged`` answers a query over both, streaming the committed part.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from heapq import merge
-from operator import attrgetter
+from itertools import chain, repeat
 from typing import Any
 
 import attrs
 
-from loki_storage.batch import Delete, Insert, Operation, Require, Update, holds
+from loki_storage.batch import (
+    Delete,
+    Insert,
+    InsertMany,
+    Operation,
+    Part,
+    Require,
+    Update,
+    holds,
+)
 from loki_storage.errors import InvalidValue, StaleWrite
 from loki_storage.matching import Members, matcher, position, window
 from loki_storage.models import Kind, Record
 from loki_storage.query import MAXIMUM_WINDOW, And, Condition, In, InQuery, Not, Or, Query
-from loki_storage.rules.change import Change, Edit, Removal, Step
+from loki_storage.rows import Rows
+from loki_storage.rules.change import Change, Edit, Removal
 
 __all__ = ["Pending", "kinds_of", "merged"]
 
 Key = tuple[Kind, int]
-_ID = attrgetter("id")
 
 
 class Pending:
-    """The buffered operations of a session, one per row, and each row as the session sees it."""
+    """The buffered operations of a session, one per row, and each row as the session sees it.
+
+    Rows that come as columns stay so until somebody reads their kind or changes one of it.
+    """
 
     def __init__(self) -> None:
         self._operations: dict[Key, Operation] = {}
         self._edited: dict[Key, Record] = {}
+        self._packed: dict[Kind, list[Rows[Any]]] = {}
         self._kinds: set[Kind] = set()
-        self._undo: list[tuple[Key, Operation | None, Record | None]] = []
+        self._undo: list[Callable[[], None]] = []
 
     def __bool__(self) -> bool:
-        return bool(self._operations)
+        return bool(self._operations) or any(self._packed.values())
 
     def touches(self, kinds: Iterable[Kind]) -> bool:
         """Whether any row of these kinds is written."""
         return not self._kinds.isdisjoint(kinds)
 
-    def operations(self) -> list[Operation]:
+    def parts(self) -> list[Part]:
         """What to commit."""
-        return list(self._operations.values())
+        packed = chain.from_iterable(self._packed.values())
+        return [*self._operations.values(), *map(InsertMany, packed)]
 
     def views(self, kind: Kind) -> dict[int, Record | None]:
         """The written rows of a kind as the session sees them, by id; None: gone."""
+        self._unpack(kind)
         return {
             id: self._view((its_kind, id))
             for (its_kind, id), operation in self._operations.items()
@@ -55,16 +71,23 @@ class Pending:
 
     def add(self, change: Change) -> None:
         """Buffer all steps of a change, or none: ``StaleWrite`` where one does not fit the view."""
-        inserts = [step for step in change.steps if type(step) is Insert]
+        others: list[Edit | Removal | Require] = []
         with self.as_one():
-            self._put(inserts)
-            if len(inserts) < len(change.steps):
-                for step in change.steps:
-                    self._fold(step)
+            for step in change.steps:
+                if isinstance(step, Insert):
+                    self.insert(step.record)
+                elif isinstance(step, InsertMany):
+                    self._pack(step.rows)
+                else:
+                    others.append(step)
+            for step in others:
+                self._fold(step)
 
     def insert(self, record: Record) -> None:
         """Buffer a new record."""
-        self._put([Insert(record)])
+        key = type(record), record.id
+        self._put({key: Insert(record)})
+        self._undo.append(partial(self._put_back, key, None, None))
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -74,7 +97,7 @@ class Pending:
             yield
         except BaseException:
             while len(self._undo) > mark:
-                self._put_back(*self._undo.pop())
+                self._undo.pop()()
             raise
 
     def _put_back(self, key: Key, operation: Operation | None, edited: Record | None) -> None:
@@ -85,32 +108,49 @@ class Pending:
         if edited is not None:
             self._edited[key] = edited
 
+    def _pack(self, rows: Rows[Any]) -> None:
+        """Buffer new rows as they are; that their ids are new is for the batch to check."""
+        if rows:
+            self._packed.setdefault(rows.kind, []).append(rows)
+            self._kinds.add(rows.kind)
+            self._undo.append(partial(self._take_back, rows))
+
+    def _take_back(self, rows: Rows[Any]) -> None:
+        """Forget the rows that were buffered last, whether they are still packed or not."""
+        if self._packed.get(rows.kind):
+            self._packed[rows.kind].pop()
+        else:
+            for id in rows.ids:
+                self._put_back((rows.kind, id), None, None)
+
+    def _unpack(self, kind: Kind) -> None:
+        """From now on the rows of this kind are records with an operation each."""
+        for rows in self._packed.pop(kind, ()):
+            keys = zip(repeat(kind), rows.ids, strict=False)
+            self._put(dict(zip(keys, map(Insert, rows), strict=True)), len(rows))
+
+    def _put(self, inserts: Mapping[Key, Insert], count: int = 1) -> None:
+        if len(inserts) < count or not self._operations.keys().isdisjoint(inserts):
+            raise InvalidValue("batch", "names a row more than once")
+        self._operations.update(inserts)
+        self._kinds.update(kind for kind, _ in inserts)
+
     def _view(self, key: Key) -> Record | None:
         operation = self._operations[key]
         return operation.record if isinstance(operation, Insert) else self._edited.get(key)
 
-    def _fold(self, step: Step) -> None:
-        if type(step) is Insert:
-            return
+    def _fold(self, step: Edit | Removal | Require) -> None:
         key = _key(step)
-        self._undo.append((key, self._operations.get(key), self._edited.get(key)))
+        self._unpack(key[0])
+        self._undo.append(
+            partial(self._put_back, key, self._operations.get(key), self._edited.get(key))
+        )
         if isinstance(step, Require):
             self._require(key, step)
         elif isinstance(step, Edit) and not step.changes:
             self._require(key, Require(*key, step.guard))
-        elif isinstance(step, Edit | Removal):
+        else:
             self._change(key, step)
-
-    def _put(self, inserts: Sequence[Insert]) -> None:
-        """New rows, column by column: one intercept brings 200 of them."""
-        records = [insert.record for insert in inserts]
-        kinds = list(map(type, records))
-        keys = list(zip(kinds, map(_ID, records), strict=True))
-        if len(set(keys)) < len(keys) or not self._operations.keys().isdisjoint(keys):
-            raise InvalidValue("batch", "names a row more than once")
-        self._undo.extend((key, None, None) for key in keys)
-        self._operations.update(zip(keys, inserts, strict=True))
-        self._kinds.update(kinds)
 
     def _require(self, key: Key, step: Require) -> None:
         """Judged on what the session wrote; the rest joins the row's guard (BAT-2)."""
@@ -156,7 +196,7 @@ class Pending:
             raise StaleWrite(key[0].table, key[1])
 
 
-def _key(step: Step) -> Key:
+def _key(step: Edit | Removal | Require) -> Key:
     if isinstance(step, Edit | Removal):
         return type(step.before), step.before.id
     return step.kind, step.id

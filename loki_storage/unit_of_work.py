@@ -23,7 +23,7 @@ from loki_storage.authorization import (
     decided_before,
     not_an_operation,
 )
-from loki_storage.batch import Batch, Insert
+from loki_storage.batch import Batch
 from loki_storage.deadline import within
 from loki_storage.enums import ActorType
 from loki_storage.errors import (
@@ -302,11 +302,11 @@ class UnitOfWork(Operations, Reader):
         retryable (TXN-7); ``OutcomeUnknown`` where the store did not answer within the session's
         timeout (TXN-5).
         """
-        operations, lost = self._pending.operations(), self._lost
+        parts, lost = self._pending.parts(), self._lost
         self.rollback()
-        if not operations:
+        if not parts:
             return
-        batch = Batch(self.tenant, operations)
+        batch = Batch(self.tenant, parts)
         self._hooks.loki_before_commit(batch=batch, context=self.context)
         batch = self._apply_explained(batch, lost)
         self.receipt = _receipt(batch)
@@ -434,8 +434,8 @@ def _first_answer(
 
 def _receipt(batch: Batch) -> int | None:
     """The id of the first audit entry that the batch stores; None: it changes nothing."""
-    written = (operation.record for operation in batch.operations if type(operation) is Insert)
-    return next((record.id for record in written if type(record) is AuditEntry), None)
+    entries = batch.inserts.get(AuditEntry)
+    return None if entries is None else entries.ids[0]
 
 
 def pauses() -> Iterator[float]:

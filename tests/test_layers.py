@@ -25,6 +25,7 @@ LAYERS = {
         "loki_storage.query",
         "loki_storage.explaining",
         "loki_storage.matching",
+        "loki_storage.rows",
         "loki_storage.batch",
         "loki_storage.protocol",
         "loki_storage.hookspecs",

@@ -9,17 +9,28 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from loki_storage import Session, Storage
-from loki_storage.batch import Batch, Delete, Insert, Require, Update, holds
+from loki_storage.batch import (
+    Batch,
+    Delete,
+    Insert,
+    InsertMany,
+    Operation,
+    Part,
+    Require,
+    Update,
+    holds,
+)
 from loki_storage.errors import InvalidValue, StaleWrite
 from loki_storage.matching import evaluate
 from loki_storage.models import KINDS, Document, Kind, Record, Tag, Validation
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Count, Max, Reader
 from loki_storage.query import MAXIMUM_WINDOW, InQuery, Not, Order, Query, equals
+from loki_storage.rows import Rows
 from loki_storage.rules.change import Change, Edit, Removal, Step
 from tests.programs import PRELUDE, perform, program
 from tests.stores import new_tenant
-from tests.strategies import MIDNIGHT, WORLD_KINDS, World, pool, queries, world_row, worlds
+from tests.strategies import MIDNIGHT, WORLD_KINDS, World, pool, queries, sample, world_row, worlds
 
 TENANT = "a"
 
@@ -35,7 +46,7 @@ def change(*steps: Step) -> Change:
     return Change(action="a", entity_type="a", entity_id=None, client_id="-", steps=steps)
 
 
-class Rows(Reader):
+class Table(Reader):
     """A reader over plain rows: what a query means, and nothing else."""
 
     def __init__(self, world: World) -> None:
@@ -56,8 +67,8 @@ def session_view(world: World, pending: Pending) -> Reader:
     class View(Reader):
         def select(self, query: Query) -> Iterator[Any]:
             if not pending.touches(kinds_of(query)):
-                return Rows(world).select(query)
-            return merged(query, pending, Rows(world).select, self.select)
+                return Table(world).select(query)
+            return merged(query, pending, Table(world).select, self.select)
 
     return View()
 
@@ -71,7 +82,8 @@ def random_step(random: Random, view: World, new_id: int) -> Step | None:
     there = [row for (k, _), row in view.items() if k is kind and row.tenant_id == TENANT]
     if not there or random.random() < 0.3:
         drawn = next(row for row in iter(lambda: world_row(random), None) if type(row) is kind)
-        return Insert(drawn.replaced({"id": new_id, "tenant_id": TENANT}))
+        new = drawn.replaced({"id": new_id, "tenant_id": TENANT})
+        return Insert(new) if random.random() < 0.5 else InsertMany(Rows.of([new]))
     before = random.choice(there)
     fields = [field for field in kind.domains if field not in ("id", "tenant_id")]
     guard = {f: before.stored(f) for f in random.sample(fields, random.randint(0, 1))}
@@ -92,6 +104,8 @@ def applied(world: World, steps: Sequence[Any]) -> World:
         match step:
             case Insert(record):
                 after[type(record), record.id] = record
+            case InsertMany(rows):
+                after |= {(type(row), row.id): row for row in rows}
             case Edit(before):
                 key = type(before), before.id
                 after[key] = after[key].replaced(step.operation.changes)
@@ -124,7 +138,7 @@ def test_folded_operations_do_what_the_steps_did_one_by_one(
     world: World, seed: int, count: int
 ) -> None:
     pending, view = pending_on(world, seed, count)
-    batch = Batch(TENANT, pending.operations())  # refuses to name a row twice (BAT-2)
+    batch = Batch(TENANT, pending.parts())  # refuses to name a row twice (BAT-2)
     assert applied(world, batch.operations) == view
     for operation in batch.operations:
         if not isinstance(operation, Insert):
@@ -138,7 +152,7 @@ def test_reads_equal_reads_of_the_rows_to_come(
 ) -> None:
     pending, view = pending_on(world, seed, count)
     event(f"touched: {pending.touches(kinds_of(query))}")
-    mine, theirs = session_view(world, pending), Rows(view)
+    mine, theirs = session_view(world, pending), Table(view)
     assert list(mine.select(query)) == list(theirs.select(query))
     assert mine.count(query) == theirs.count(query)
     assert mine.exists(query) == theirs.exists(query)
@@ -150,27 +164,29 @@ def test_change_that_fails_half_way_leaves_no_trace(
     world: World, seed: int, count: int, good: int
 ) -> None:
     pending, view = pending_on(world, seed, count)
-    before, random = pending.operations(), Random(seed)
+    before, random = pending.parts(), Random(seed)
     steps = [random_step(random, view, 200)]
     steps += [Insert(new_tag(300 + number)) for number in range(good)]
     twice = Insert(new_tag(300))
     with pytest.raises(InvalidValue):
         pending.add(change(*(step for step in steps if step is not None), twice))
-    assert {(op.kind, op.id): op for op in pending.operations()} == {
-        (op.kind, op.id): op for op in before
-    }
+    assert by_row(pending.parts()) == by_row(before)
     assert session_rows(world, pending) == view
 
 
 def test_change_whose_last_step_does_not_fit_leaves_no_trace() -> None:
     pending = Pending()
     pending.add(change(Edit(TAG, {"name": "b"})))
-    before = pending.operations()
+    before = pending.parts()
     steps: list[Step] = [Insert(new_tag(2)), Edit(TAG.evolve(name="b"), {"name": "c"})]
     with pytest.raises(StaleWrite):
         pending.add(change(*steps, Require(Tag, 1, {"name": "b"})))
-    assert pending.operations() == before
+    assert pending.parts() == before
     assert session_rows({(Tag, 1): TAG}, pending) == {(Tag, 1): TAG.evolve(name="b")}
+
+
+def by_row(parts: Sequence[Part]) -> dict[tuple[Kind, int], Operation]:
+    return {(op.kind, op.id): op for op in Batch(TENANT, parts).operations}
 
 
 def session_rows(world: World, pending: Pending) -> World:
@@ -183,7 +199,7 @@ def folded(*steps: Step) -> list[Any]:
     pending = Pending()
     for step in steps:
         pending.add(change(step))
-    return pending.operations()
+    return pending.parts()
 
 
 def test_row_inserted_and_removed_is_not_there_at_all() -> None:
@@ -239,6 +255,80 @@ def test_row_that_the_session_removed_fails_every_guard(step: Step) -> None:
     pending.add(change(Removal(TAG)))
     with pytest.raises(StaleWrite):
         pending.add(change(step))
+
+
+# --- Rows that come as columns ---------------------------------------------------------------
+
+
+def new_tags(*ids: int) -> InsertMany:
+    return InsertMany(Rows(Tag, {"id": ids, "name": [f"a{id}" for id in ids]}, SHARED))
+
+
+UNFIT = [Removal(sample(Document)), Removal(sample(Document))]
+SHARED = {"tenant_id": TENANT, "created_at": MIDNIGHT}
+
+
+def packed(pending: Pending) -> list[Rows[Any]]:
+    return [part.rows for part in pending.parts() if isinstance(part, InsertMany)]
+
+
+def are_made(rows: InsertMany) -> bool:
+    return "records" in rows.rows.__dict__
+
+
+def test_columns_are_committed_as_they_came() -> None:
+    rows, pending = new_tags(1, 2), Pending()
+    pending.add(change(rows, Insert(new_tag(3))))
+    pending.add(change(Edit(sample(Document), {"title": "b"})))
+    assert pending.touches({Tag})
+    assert [each is rows.rows for each in packed(pending)] == [True]
+    assert not are_made(rows)
+
+
+def test_later_edit_is_folded_onto_one_row_of_many() -> None:
+    pending = Pending()
+    pending.add(change(new_tags(1, 2)))
+    pending.add(change(Edit(TAG, {"name": "b"}, {"name": "a1"})))
+    assert pending.parts() == [Insert(TAG.evolve(name="b")), Insert(new_tag(2))]
+
+
+def test_read_of_the_kind_sees_the_rows_and_of_others_leaves_them_packed() -> None:
+    rows, pending = new_tags(1, 2), Pending()
+    pending.add(change(rows))
+    assert list(session_view({}, pending).select(Query(Document, TENANT))) == []
+    assert not are_made(rows)
+    assert list(session_view({}, pending).select(Query(Tag, TENANT))) == [TAG, new_tag(2)]
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_rows_of_a_change_that_fails_are_gone(read: bool) -> None:
+    pending = Pending()
+    pending.add(change(new_tags(1, 2)))
+    if read:
+        pending.views(Tag)
+    steps: list[Step] = [new_tags(3, 4), new_tags(5), Edit(new_tag(4), {"name": "b"})]
+    with pytest.raises(StaleWrite):
+        pending.add(change(*steps, Require(Tag, 4, {"name": "c"})))
+    assert session_rows({}, pending) == {(Tag, n): new_tag(n) for n in (1, 2)}
+
+
+def test_failed_change_of_no_other_row_leaves_columns_packed() -> None:
+    rows, pending = new_tags(1, 2), Pending()
+    pending.add(change(rows))
+    with pytest.raises(StaleWrite):
+        pending.add(change(new_tags(3), *UNFIT))
+    assert [each is rows.rows for each in packed(pending)] == [True]
+    assert not are_made(rows)
+
+
+def test_row_of_many_is_named_once() -> None:
+    pending = Pending()
+    pending.add(change(new_tags(1, 2)))
+    pending.add(change(Insert(new_tag(2))))
+    with pytest.raises(InvalidValue, match="more than once"):
+        Batch(TENANT, pending.parts())
+    with pytest.raises(InvalidValue, match="more than once"):
+        pending.views(Tag)
 
 
 # --- Merging ---------------------------------------------------------------------------------

@@ -17,7 +17,14 @@ from loki_storage import (
     Storage,
     open_storage,
 )
-from loki_storage.models import AuditEntry, Chain, Document, Validation
+from loki_storage.models import (
+    AuditEntry,
+    Chain,
+    CorrectionHistory,
+    Document,
+    Validation,
+    ValidationResult,
+)
 from loki_storage.query import Query
 from loki_storage.samples import open_intercepts
 
@@ -170,3 +177,18 @@ def test_new_intercept_is_two_reads_and_a_statement_per_table(
     assert verbs.count("COMMIT") == 1 + tables.count("id_leases")
     written = [table for table in tables if table != "id_leases"]
     assert sorted(written) == sorted(set(written))
+
+
+def test_no_record_is_made_of_what_comes_by_the_hundred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the line to the commit, results, corrections and histories stay columns."""
+    made: list[int] = []
+    with open_storage(f"sqlite:///{tmp_path}/loki.db") as store:
+        record(store, "warm", Intercept.from_line(sample(corrected=True)))
+        for kind in (ValidationResult, CorrectionHistory):
+            monkeypatch.setattr(kind, "trusted", staticmethod(lambda *values: made.append(1)))
+        line = sample(corrected=True)
+        done = record(store, "default", Intercept.from_line(line))
+        assert done.validation.id
+    assert made == []

@@ -1,27 +1,73 @@
-"""Records to rows and back, by functions that are generated once per kind.
+"""Values to what a driver binds, and rows back to records.
 
-A generated function has one expression per field and no loop over fields: a record costs less than
-a microsecond each way.
+Rows come back by a function that is generated once per kind, with one expression per field and no
+loop over fields: a record costs less than a microsecond.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
-from loki_storage.models import Kind, Record
+import attrs
+
+from loki_storage.models import Kind
+from loki_storage.rows import Rows
 from loki_storage.values import Domain, Json, JsonText, Word
 from loki_storage_sql.dialect import Dialect
 
-__all__ = ["field_decoder", "field_encoder", "record_decoder", "record_encoder", "row_decoder"]
+__all__ = [
+    "Encoded",
+    "field_decoder",
+    "field_encoder",
+    "record_decoder",
+    "row_decoder",
+    "rows_encoder",
+]
 
 Function = Callable[..., Any]
 Row = Sequence[Any]
 
 
-def record_encoder(
+@attrs.frozen
+class Encoded:
+    """Rows as a driver binds them; a field that is in neither is NULL.
+
+    ``columns``: by field, one value per row. ``same``: by field, the value that all rows have.
+    """
+
+    columns: dict[str, Sequence[Any]] = attrs.field(repr=False)
+    same: dict[str, Any] = attrs.field(repr=False)
+
+    def tuples(self, fields: Sequence[str]) -> list[tuple[Any, ...]]:
+        """One tuple of these fields per row; one of the fields at least has a column."""
+        columns, same = self.columns, self.same
+        values = (columns[f] if f in columns else repeat(same.get(f)) for f in fields)
+        return list(zip(*values, strict=False))
+
+
+def rows_encoder(
     kind: Kind, dialect: Dialect, fields: Sequence[str]
-) -> Callable[[Iterable[Record]], list[Row]]:
-    """A function from records to rows of these fields."""
-    return _encoding(kind, dialect, fields).build("encode")
+) -> Callable[[Rows[Any]], Encoded]:
+    """A function that encodes these fields of rows, what they share once for all of them."""
+    encoders = {field: field_encoder(kind.domains[field], dialect) for field in fields}
+
+    def encode(rows: Rows[Any]) -> Encoded:
+        columns, same = rows.columns, rows.same
+        own = {f: _column(e, columns[f]) for f, e in encoders.items() if f in columns}
+        shared = {f: _value(e, same[f]) for f, e in encoders.items() if f in same and f not in own}
+        return Encoded(own, shared)
+
+    return encode
+
+
+def _column(encode: Function | None, column: Sequence[Any]) -> Sequence[Any]:
+    if encode is None:
+        return column
+    return [None if value is None else encode(value) for value in column]
+
+
+def _value(encode: Function | None, value: Any) -> Any:
+    return value if value is None or encode is None else encode(value)
 
 
 def record_decoder(kind: Kind, dialect: Dialect) -> Callable[[Row], Any]:
@@ -55,31 +101,6 @@ class _Source:
         exec(self.text, self._scope)
         built: Function = self._scope[function]
         return built
-
-
-def _encoding(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> _Source:
-    made = _Source()
-    values = [
-        _encoded(made, f, kind.domains[f], dialect, f"d[{kind.attributes[f]!r}]") for f in fields
-    ]
-    row = "\n".join(f"            {value}," for value in values)
-    made.text = (
-        "def encode(records):\n"
-        f"    return [\n        (\n{row}\n        )\n"
-        "        for d in [record.__dict__ for record in records]\n"
-        "    ]"
-    )
-    return made
-
-
-def _encoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value: str) -> str:
-    encode = field_encoder(domain, dialect)
-    if encode is None:
-        return value
-    name = "str" if encode is str else made.name(f"encode_{field}", encode)
-    if domain.nullable:
-        return f"None if (v := {value}) is None else {name}(v)"
-    return f"{name}({value})"
 
 
 def _decoding(kind: Kind, dialect: Dialect) -> _Source:

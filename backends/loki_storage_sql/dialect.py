@@ -4,7 +4,7 @@ Everything else in this package asks a ``Dialect``. To serve another database, s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -114,10 +114,14 @@ class Dialect(ABC):
         self,
         connection: Connection,
         table: sa.Table,
-        fields: Sequence[str],
-        columns: Sequence[Sequence[Any]],
+        columns: Mapping[str, Sequence[Any]],
+        same: Mapping[str, Any],
     ) -> None:
-        """Insert rows as fast as this database can: a column of values for each field, id first."""
+        """Insert rows as fast as this database can.
+
+        ``columns``: encoded values by field, one per row, the id first. ``same``: the value that
+        all rows have. What is in neither is NULL.
+        """
 
     # Errors.
 

@@ -11,7 +11,6 @@ reference from the result breaks, and the batch is applied again with everything
 from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
-from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -20,7 +19,8 @@ import sqlalchemy as sa
 
 from loki_storage.batch import Delete, Update
 from loki_storage.errors import StorageDamaged
-from loki_storage.models import Record, ValidationResult
+from loki_storage.models import ValidationResult
+from loki_storage.rows import Rows
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -44,7 +44,6 @@ Content = tuple[str | None, ...]
 """The tenant and ``FINDING_FIELDS``. As compact JSON it is what ids are made of."""
 Finding = tuple[Any, ...]
 """The row: the id and the content."""
-_said = itemgetter("tenant_id", *FINDING_FIELDS)
 
 
 def finding_id(key: bytes, content: bytes) -> int:
@@ -66,13 +65,12 @@ class ResultWriter(RowWriter):
         """Take nothing for stored: what was written may have been rolled back, or removed."""
         self._stored.clear()
 
-    def insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        ids = self._write_findings(
-            connection, [orjson.dumps(_said(record.__dict__)) for record in records]
-        )
-        fields = (*self.fields, "finding_id")
-        columns = [*zip(*self.encode(records), strict=True), ids]
-        self.dialect.insert_many(connection, self.table, fields, columns)
+    def insert(self, connection: Connection, rows: Rows[Any]) -> None:
+        said = zip(*map(rows.column, ("tenant_id", *FINDING_FIELDS)), strict=True)
+        ids = self._write_findings(connection, list(map(orjson.dumps, said)))
+        encoded = self.encode(rows)
+        columns = {**encoded.columns, "finding_id": ids}
+        self.dialect.insert_many(connection, self.table, columns, encoded.same)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields

@@ -6,11 +6,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from loki_storage.batch import Delete, Require, Update
+from loki_storage.batch import Delete, Guarded, Update
 from loki_storage.errors import StaleWrite
-from loki_storage.models import Kind, Record
+from loki_storage.models import Kind
+from loki_storage.rows import Rows
 from loki_storage.values import Integer
-from loki_storage_sql.codecs import field_encoder, record_encoder
+from loki_storage_sql.codecs import field_encoder, rows_encoder
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Dialect
@@ -18,7 +19,6 @@ from loki_storage_sql.dialect import Clause, Dialect
 __all__ = [
     "ID",
     "Fields",
-    "Guarded",
     "Rejected",
     "RowWriter",
     "among_ids",
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 Fields = tuple[str, ...]
-Guarded = Update | Delete | Require
 CACHED_STATEMENTS = 1024
 ID = Integer(minimum=1)
 """The domain of ids."""
@@ -57,15 +56,15 @@ class RowWriter:
         self._readable = table if readable is None else readable
         self.fields = fields or tuple(kind.domains)
         self._encoders = {f: field_encoder(domain, dialect) for f, domain in kind.domains.items()}
-        self.encode = record_encoder(kind, dialect, self.fields)
+        self.encode = rows_encoder(kind, dialect, self.fields)
 
-    def insert(self, connection: Connection, records: Sequence[Record]) -> None:
-        rows = self.encode(records)
-        if len(rows) < MANY:
-            connection.executemany(insert_text(self.dialect, self.table, self.fields), rows)
+    def insert(self, connection: Connection, rows: Rows[Any]) -> None:
+        encoded = self.encode(rows)
+        if len(rows) >= MANY:
+            self.dialect.insert_many(connection, self.table, encoded.columns, encoded.same)
         else:
-            columns = list(zip(*rows, strict=True))
-            self.dialect.insert_many(connection, self.table, self.fields, columns)
+            text = insert_text(self.dialect, self.table, self.fields)
+            connection.executemany(text, encoded.tuples(self.fields))
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
-from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from loki_storage.batch import Batch, Delete, Insert, Require, Update
+from loki_storage.batch import Batch, Delete, Guarded, Require, Update
 from loki_storage.models import KINDS, Kind, Unique, ValidationResult
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -44,24 +44,20 @@ class _Group(NamedTuple):
         return _KINDS[abs(self.rank)]
 
 
-Guarded = Update | Delete | Require
-Plan = list[tuple[_Group, list[Any]]]
+Plan = list[tuple[_Group, Any]]
+"""Each group with its operations, an insertion with its ``Rows``."""
 _KINDS = list(KINDS.values())
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 
 def plan(batch: Batch) -> Plan:
     """The batch's operations in groups, in the order in which they run."""
-    inserted = [each.record for each in batch.operations if isinstance(each, Insert)]
     groups: defaultdict[_Group, list[Any]] = defaultdict(list)
-    for kind, records in groupby(inserted, type):
-        groups[_Group(_Stage.INSERT, _RANK[kind])].extend(records)
-    if len(inserted) < len(batch.operations):
-        for operation in batch.operations:
-            if not isinstance(operation, Insert):
-                for part in _parts(operation):
-                    groups[_group(part)].append(part)
-    return sorted(groups.items())
+    for operation in batch.guarded:
+        for part in _parts(operation):
+            groups[_group(part)].append(part)
+    inserts = {_Group(_Stage.INSERT, _RANK[k]): rows for k, rows in batch.inserts.items()}
+    return sorted({**groups, **inserts}.items(), key=itemgetter(0))
 
 
 def _parts(operation: Guarded) -> tuple[Guarded, ...]:

@@ -5,7 +5,7 @@ bound once per block, a column of NULLs alone is left out. The last block is fil
 which the statement leaves out: ids are greater than zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -20,13 +20,17 @@ CACHED_TEXTS = 512
 
 
 def insert_blocks(
-    connection: Connection, table: str, fields: Sequence[str], columns: Sequence[Sequence[Any]]
+    connection: Connection,
+    table: str,
+    columns: Mapping[str, Sequence[Any]],
+    same: Mapping[str, Any],
 ) -> None:
-    """Insert rows that are given as columns, the ids first."""
-    count, ids = len(columns[0]), columns[0]
-    once, own = {}, {fields[0]: ids}
-    for field, column in zip(fields[1:], columns[1:], strict=True):
-        if column.count(column[0]) < count:
+    """Insert rows that are given as columns, the ids first, and as what all of them share."""
+    count = len(columns["id"])
+    once = {field: value for field, value in same.items() if value is not None}
+    own = {}
+    for field, column in columns.items():
+        if field == "id" or column.count(column[0]) < count:
             own[field] = column
         elif column[0] is not None:
             once[field] = column[0]

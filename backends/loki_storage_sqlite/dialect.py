@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -105,10 +105,10 @@ class SqliteDialect(Dialect):
         self,
         connection: Connection,
         table: sa.Table,
-        fields: Sequence[str],
-        columns: Sequence[Sequence[Any]],
+        columns: Mapping[str, Sequence[Any]],
+        same: Mapping[str, Any],
     ) -> None:
-        insert_blocks(connection, table.name, fields, columns)
+        insert_blocks(connection, table.name, columns, same)
 
     def is_conflict(self, error: Exception) -> bool:
         return is_conflict(error)

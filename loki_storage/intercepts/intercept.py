@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from hashlib import sha256
-from itertools import repeat
 from typing import Any, Self
 
 import attrs
@@ -23,6 +22,7 @@ from loki_storage.models import (
     Validation,
     ValidationResult,
 )
+from loki_storage.rows import Rows
 from loki_storage.rules.validations import counters, duration_ms
 from loki_storage.values import JsonText, JsonValue, canonical
 
@@ -194,7 +194,7 @@ class Intercept:
 
     def results(
         self, ids: Iterable[int], tenant: str, validation_id: int, now: datetime
-    ) -> list[ValidationResult]:
+    ) -> Rows[ValidationResult]:
         """The gate results in the report's order, which is that of their ids."""
         same = {
             "tenant_id": tenant,
@@ -202,7 +202,8 @@ class Intercept:
             "client_id": self.client_id,
             "created_at": now,
         }
-        return _records(ValidationResult, ids, self._results, same)
+        ordered = _ordered(ids, self.result_count, ValidationResult)
+        return Rows(ValidationResult, {"id": ordered, **self._results}, same)
 
     def corrections(
         self,
@@ -211,7 +212,7 @@ class Intercept:
         validation_id: int,
         now: datetime,
         by: str | None,
-    ) -> list[Correction]:
+    ) -> Rows[Correction]:
         """The corrections, applied by ``by``; pending where that is None.
 
         Applied ones have no text of their own, the new version holds it; of pending ones the last
@@ -229,10 +230,11 @@ class Intercept:
             "created_at": now,
             "updated_at": now,
         }
-        records = _records(Correction, ids, self._corrections, same)
-        if records and by is None:
-            records[-1] = records[-1].replaced({"corrected_content": self.corrected})
-        return records
+        count = self.correction_count
+        columns = {"id": _ordered(ids, count, Correction), **self._corrections}
+        if by is None and count:
+            columns["corrected_content"] = (*[None] * (count - 1), self.corrected)
+        return Rows(Correction, columns, same)
 
 
 _NO_GROUP = CorrectionFacts(None, {}, {}, plain=True)
@@ -288,16 +290,9 @@ def _hash(request: list[Any], *, plain: bool) -> str:
     return sha256(canonical(request, "report", bounded=False).encode()).hexdigest()
 
 
-def _records(
-    kind: Kind,
-    ids: Iterable[int],
-    columns: Mapping[str, tuple[Any, ...]],
-    same: Mapping[str, object],
-) -> list[Any]:
-    """Records from columns, unchecked; fields that are neither there nor in ``same`` are None."""
+def _ordered(ids: Iterable[int], count: int, kind: Kind) -> list[int]:
+    """One id for each row, in the order of the rows."""
     ordered = sorted(ids)
-    if any(len(column) != len(ordered) for column in columns.values()):
+    if len(ordered) != count:
         raise InvalidValue("ids", f"must be one for each of {kind.table}")
-    fields = [field for field in kind.domains if field != "id"]
-    parts = (columns[f] if f in columns else repeat(same.get(f)) for f in fields)
-    return list(map(kind.trusted, ordered, *parts))
+    return ordered

@@ -8,13 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from itertools import groupby, pairwise
-from operator import attrgetter
+from itertools import pairwise
 from typing import Any
 
 import attrs
 
-from loki_storage.batch import Delete, Insert, Require, Update
+from loki_storage.batch import Delete, Insert, InsertMany, Require, Update
 from loki_storage.enums import ActorType, AuditAction, EntityType
 from loki_storage.models import (
     AuditEntry,
@@ -85,7 +84,7 @@ class Removal:
         return Delete(type(self.before), self.before.id, self.guard)
 
 
-Step = Insert | Edit | Removal | Require
+Step = Insert | InsertMany | Edit | Removal | Require
 
 
 @attrs.frozen(kw_only=True)
@@ -200,30 +199,29 @@ _HASHED = frozenset(
 """Fields that the trail tells by their SHA-256, not by their text (AUD-1)."""
 
 
-_ID = attrgetter("id")
-
-
 def _changes(steps: Sequence[Step]) -> JsonText | None:
     ids: defaultdict[tuple[str, Kind], list[int]] = defaultdict(list)
     fields: list[JsonValue] = []
-    inserted = [step.record for step in steps if type(step) is Insert]
-    for kind, records in groupby(inserted, type):
-        ids["insert", kind].extend(map(_ID, records))
-    for step in steps if len(inserted) < len(steps) else ():
-        if isinstance(step, Edit) and step.changes:
-            ids["update", type(step.before)].append(step.before.id)
-            if not step.before.internal:
-                fields.append(_fields(step))
-        elif isinstance(step, Removal):
-            ids["delete", type(step.before)].append(step.before.id)
-    rows: list[JsonValue] = [
+    for step in steps:
+        match step:
+            case InsertMany(rows):
+                ids["insert", rows.kind] += rows.ids
+            case Insert(record):
+                ids["insert", type(record)].append(record.id)
+            case Removal(before):
+                ids["delete", type(before)].append(before.id)
+            case Edit(before) if step.changes:
+                ids["update", type(before)].append(before.id)
+                if not before.internal:
+                    fields.append(_fields(step))
+    told: list[JsonValue] = [
         {"kind": kind.table, "op": op, "ids": ranges(found)}  # type: ignore[dict-item]
         for (op, kind), found in ids.items()
         if not kind.internal
     ]
-    if not rows:
+    if not told:
         return None
-    return canonical({"rows": rows, "fields": fields}, "changes", bounded=False)
+    return canonical({"rows": told, "fields": fields}, "changes", bounded=False)
 
 
 def _fields(step: Edit) -> JsonValue:

@@ -6,10 +6,11 @@ from typing import Any
 
 import attrs
 
-from loki_storage.batch import Insert
+from loki_storage.batch import Insert, InsertMany
 from loki_storage.enums import AuditAction, CorrectionStatus, EntityType
 from loki_storage.errors import IllegalTransition, InvalidField, InvalidValue, StaleVersion
 from loki_storage.models import Correction, CorrectionHistory, Document, Validation
+from loki_storage.rows import Rows
 from loki_storage.rules.change import Change, Step, edit, guarded_edit, ranges, told
 from loki_storage.rules.validations import live_version, require_version
 from loki_storage.values import JsonValue, canonical
@@ -81,11 +82,11 @@ def create(
         raise InvalidValue("validation_id", "is a validation of another document")
     history = _history(correction, history_id, "created", by, correction.created_at)
     steps: list[Step] = [Insert(correction), Insert(history), live_version(document)]
-    return _change(AuditAction.CREATE, [correction], document.root_id, steps)
+    return _change(AuditAction.CREATE, correction, document.root_id, steps)
 
 
 def record(
-    corrections: Sequence[Correction],
+    corrections: Rows[Correction],
     history_ids: Sequence[int],
     applied: Applied,
     document: Document,
@@ -99,14 +100,11 @@ def record(
     changes = applied.to_json() if kind == "applied" else None
     row = _history(first, history_ids[0], kind, by, first.created_at, changes=changes)
     # The rows differ in their ids alone, so the values of one are checked for all.
-    rows = (
-        row.replaced({"id": id, "correction_id": correction.id})
-        for correction, id in zip(corrections, history_ids, strict=True)
-    )
-    steps: list[Step] = [*map(Insert, corrections), *map(Insert, rows)]
+    rows = Rows.copies(row, id=history_ids, correction_id=corrections.ids)
+    steps: list[Step] = [InsertMany(corrections), InsertMany(rows)]
     if not new:
         steps.append(live_version(document))
-    return _change(AuditAction.CREATE, corrections, document.root_id, steps)
+    return _change(AuditAction.CREATE, first, document.root_id, steps, corrections.ids)
 
 
 def check_texts(correction: Correction, document: Document) -> None:
@@ -136,7 +134,7 @@ def update(
         return None
     steps = _moved(correction, history_id, "updated", by, now, None, fields)
     return _change(
-        AuditAction.UPDATE, [correction], document.root_id, [*steps, live_version(document)]
+        AuditAction.UPDATE, correction, document.root_id, [*steps, live_version(document)]
     )
 
 
@@ -152,7 +150,7 @@ def review(
     _require(correction, CorrectionStatus.PENDING, "be reviewed")
     steps = _moved(correction, history_id, "updated", by, now, notes, _reviewed(by, now, notes))
     return _change(
-        AuditAction.UPDATE, [correction], document.root_id, [*steps, live_version(document)]
+        AuditAction.UPDATE, correction, document.root_id, [*steps, live_version(document)]
     )
 
 
@@ -169,7 +167,7 @@ def reject(
     fields = {"status": CorrectionStatus.REJECTED, **_reviewed(by, now, reason)}
     steps = _moved(correction, history_id, "rejected", by, now, reason, fields)
     return _change(
-        AuditAction.REJECT, [correction], document.root_id, [*steps, live_version(document)]
+        AuditAction.REJECT, correction, document.root_id, [*steps, live_version(document)]
     )
 
 
@@ -242,7 +240,8 @@ def _together(
 ) -> Change:
     """One operation on corrections of one document, whose versions must all be live."""
     root_id = versions[corrections[0].document_id].root_id
-    return _change(action, corrections, root_id, [*steps, *map(live_version, versions.values())])
+    steps = [*steps, *map(live_version, versions.values())]
+    return _change(action, corrections[0], root_id, steps, [each.id for each in corrections])
 
 
 def _moved(
@@ -311,10 +310,13 @@ def _require(correction: Correction, status: CorrectionStatus, verb: str) -> Non
 
 
 def _change(
-    action: AuditAction, corrections: Iterable[Correction], root_id: int, steps: Sequence[Step]
+    action: AuditAction,
+    first: Correction,
+    root_id: int,
+    steps: Sequence[Step],
+    group: Sequence[int] = (),
 ) -> Change:
-    first, *others = corrections
-    ids = [first.id, *(other.id for other in others)]
+    """A change of one correction, or of the group that it is the first of."""
     return Change(
         action=action,
         entity_type=EntityType.CORRECTION,
@@ -323,5 +325,5 @@ def _change(
         validation_id=first.validation_id,
         client_id=first.client_id,
         steps=steps,
-        metadata={"corrections": ids} if others else None,  # type: ignore[dict-item]
+        metadata={"corrections": list(group)} if len(group) > 1 else None,
     )

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from loki_storage.batch import Insert, Require
+from loki_storage.batch import Insert, InsertMany, Require
 from loki_storage.enums import (
     AuditAction,
     EntityType,
@@ -14,6 +14,7 @@ from loki_storage.enums import (
 )
 from loki_storage.errors import IllegalTransition, InvalidValue, NotFound
 from loki_storage.models import Document, Validation, ValidationResult
+from loki_storage.rows import Rows
 from loki_storage.rules.change import Change, Step, guarded_edit
 from loki_storage.values import JsonValue
 
@@ -70,10 +71,10 @@ def create(validation: Validation, document: Document) -> Change:
 
 
 def record(
-    validation: Validation, results: Sequence[ValidationResult], document: Document, *, new: bool
+    validation: Validation, results: Rows[ValidationResult], document: Document, *, new: bool
 ) -> Change:
     """A validation that ran elsewhere, with all its results, as one operation."""
-    steps: list[Step] = [Insert(validation), *map(Insert, results)]
+    steps: list[Step] = [Insert(validation), InsertMany(results)]
     if not new:
         steps.append(live_version(document))
     return _change(AuditAction.CREATE, validation, document.root_id, steps)
