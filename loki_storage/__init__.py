@@ -3,6 +3,9 @@
 ``open_storage(url)`` is where to begin; everything in the public API is exported here.
 """
 
+from loki_storage.aio import (
+    AsyncStorage,
+)
 from loki_storage.batch import (
     Batch,
     Delete,
@@ -145,6 +148,7 @@ __all__ = [
     "Actor",
     "ActorType",
     "And",
+    "AsyncStorage",
     "AuditAction",
     "AuditEntry",
     "AuditQueryBuilder",

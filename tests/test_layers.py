@@ -42,6 +42,7 @@ LAYERS = {
     ],
     "api": [
         "loki_storage",
+        "loki_storage.aio",
         "loki_storage.session",
         "loki_storage.storage",
         "loki_storage.recording",
