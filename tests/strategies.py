@@ -307,9 +307,17 @@ def sound(drawn: Sequence[Record]) -> World:
     world: World = {}
     for record in sorted(drawn, key=lambda record: list(KINDS).index(record.table)):
         key = type(record), record.id
-        if key not in world and not faults({**world, key: record}):
+        if key not in world and _follows(record, world) and not faults({**world, key: record}):
             world[key] = record
     return world
+
+
+def _follows(record: Record, world: World) -> bool:
+    """Whether a version has a higher number than the one that it was built on (VER-2)."""
+    if not isinstance(record, Document) or record.parent_id is None:
+        return True
+    parent = world.get((Document, record.parent_id))
+    return isinstance(parent, Document) and parent.version < record.version
 
 
 def faults(world: World) -> set[str]:
