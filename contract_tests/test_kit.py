@@ -20,7 +20,7 @@ from loki_storage_contract import LAWS, PROFILES, BackendTarget, checks_of, empt
 from loki_storage_contract.faults import Proxy
 from loki_storage_contract.registry import unproven
 
-QUICK = PROFILES["prove"]
+QUICK = attrs.evolve(PROFILES["ci"], shrink=False)
 
 WAITING = {
     "VAL-3": "lengths are checked where records are built, see tests/test_values.py",

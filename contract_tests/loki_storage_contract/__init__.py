@@ -20,24 +20,41 @@ from loki_storage_contract import laws  # noqa: E402, F401 - registers the check
 from loki_storage_contract.inventory import LAWS, Law  # noqa: E402
 from loki_storage_contract.profiles import PROFILES, Profile  # noqa: E402
 from loki_storage_contract.registry import CHECKS, Check, checks_of, proves  # noqa: E402
+from loki_storage_contract.runner import judge, run_check, run_target  # noqa: E402
 from loki_storage_contract.store import Clock, Store  # noqa: E402
-from loki_storage_contract.suite import contract_suite, run_check  # noqa: E402
+from loki_storage_contract.suite import contract_suite  # noqa: E402
 from loki_storage_contract.target import BackendTarget, empty, open_url  # noqa: E402
+from loki_storage_contract.verdicts import (  # noqa: E402
+    Cell,
+    CheckResult,
+    Failure,
+    Result,
+    Verdict,
+    Waiver,
+)
 
 __all__ = [
     "CHECKS",
     "LAWS",
     "PROFILES",
     "BackendTarget",
+    "Cell",
     "Check",
+    "CheckResult",
     "Clock",
+    "Failure",
     "Law",
     "Profile",
+    "Result",
     "Store",
+    "Verdict",
+    "Waiver",
     "checks_of",
     "contract_suite",
     "empty",
+    "judge",
     "open_url",
     "proves",
     "run_check",
+    "run_target",
 ]

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 import attrs
-from hypothesis import note
 from hypothesis import strategies as st
 
 from loki_storage.errors import StorageError
@@ -117,7 +116,7 @@ def play(store: Store, history: Iterable[Call]) -> Iterator[Moment]:
     before = _seen(session)
     for call in history:
         id = known[-1 - call.pick % len(known)]
-        note(f"{call.operation}, id {id}, text {call.text!r}")
+        store.say(f"{call.operation}, id {id}, text {call.text!r}")
         result, error = _carry_out(store, session, call, id)
         after = _seen(session)
         moment = Moment(

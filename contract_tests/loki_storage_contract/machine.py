@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -188,18 +187,18 @@ class DocumentMachine(RuleBasedStateMachine):
     # Units of work, time, the store.
 
     def _commit(self, data: object = None) -> None:
-        note(f"{self.side.tenant}.commit()")
+        self.store.say(f"{self.side.tenant}.commit()")
         self.side.session.commit()
         self._committed(self.side.view)
 
     def _rollback(self, data: object) -> None:
-        note(f"{self.side.tenant}.rollback()")
+        self.store.say(f"{self.side.tenant}.rollback()")
         self.side.session.rollback()
         self._discarded(self.side)
 
     def _leave(self, data: object) -> None:
         """Leave the block by an exception, then begin another session."""
-        note(f"{self.side.tenant}: an exception leaves the block")
+        self.store.say(f"{self.side.tenant}: an exception leaves the block")
         try:
             with self.side.session:
                 raise _Left
@@ -208,14 +207,14 @@ class DocumentMachine(RuleBasedStateMachine):
 
     def _reopen(self, data: object) -> None:
         """Another storage, as after a restart; what was not committed is lost."""
-        note("reopen()")
+        self.store.say("reopen()")
         for side in self.sides.values():
             self._discarded(side)
         self._open({tenant: side.committed for tenant, side in self.sides.items()})
 
     def _advance(self, data: st.DataObject) -> None:
         seconds = data.draw(st.sampled_from([1e-6, 1, 86_400, -1e-6, -3600]))
-        note(f"advance({seconds})")
+        self.store.say(f"advance({seconds})")
         self.store.clock.advance(seconds=seconds)
 
     def _purge(self, data: st.DataObject) -> None:
@@ -247,7 +246,7 @@ class DocumentMachine(RuleBasedStateMachine):
         self._commit()
         self.side = self.sides[side.tenant] = side
         side.committed, expected = rival.committed, merged(base, side.view, rival.committed)
-        note(f"{side.tenant}.commit(), after the other one")
+        self.store.say(f"{side.tenant}.commit(), after the other one")
         _, error = _outcome(side.session.commit)
         if isinstance(expected, list):
             books.check_refusal(expected, error)
@@ -269,7 +268,7 @@ class DocumentMachine(RuleBasedStateMachine):
     ) -> None:
         """Call, predict, compare: the error with its facts, or what it did."""
         side, before, now = self.side, self.side.view, self.store.clock.now
-        note(f"{side.tenant}.{text}")
+        self.store.say(f"{side.tenant}.{text}")
         result, error = _outcome(call)
         try:
             after = predict(getattr(result, "id", UNKNOWN), now)

@@ -1,6 +1,13 @@
-"""How much is tried. Settings are passed to each test: the host's own profile stays as it is."""
+"""How much is tried. Settings are passed to each test: the host's own profile stays as it is.
+
+``smoke`` while one writes a backend, ``ci`` as a gate, ``nightly`` and ``soak`` to search.
+"""
 
 import os
+from collections.abc import Collection
+from hashlib import sha256
+from secrets import randbits
+from typing import Self
 
 import attrs
 from hypothesis import HealthCheck, Phase, settings
@@ -19,16 +26,37 @@ class Profile:
     """The same examples at every run, so that a gate does not fail by chance."""
     shrink: bool = True
     """Whether a failure is made small; that costs more than to find it."""
+    thorough: bool = True
+    """Whether each cell that a rule must reach has to be reached."""
+    processes: bool = True
+    """Whether checks run that start processes of their own: those take seconds."""
+    seed: int = 0
+
+    def seeded(self, seed: int | None = None) -> Self:
+        """The profile with this seed, else its own, else a random one where it is not repeatable.
+
+        Reports print the seed: with it the run can be repeated.
+        """
+        if seed is None:
+            seed = self.seed if self.repeatable else randbits(32)
+        return attrs.evolve(self, seed=seed)
+
+    def seed_of(self, name: str) -> int:
+        """The seed of one check: whatever runs before it, and on whichever backend."""
+        return int.from_bytes(sha256(f"{self.seed}:{name}".encode()).digest()[:8])
+
+    def includes(self, needs: Collection[str]) -> bool:
+        """Whether it runs checks that need this."""
+        return self.processes or "processes" not in needs
 
     def settings(self, share: float = 1.0) -> settings:
         """Hypothesis' settings for a check that needs this share of the examples."""
         return settings(
             max_examples=max(1, round(self.examples * share)),
-            derandomize=self.repeatable,
             database=None if self.repeatable else settings().database,
             stateful_step_count=self.steps,
             deadline=None,  # shared machines would fail tests
-            print_blob=not self.repeatable,
+            print_blob=False,  # the seed is printed
             report_multiple_bugs=False,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
             phases=[phase for phase in Phase if phase not in self._left_out],
@@ -42,14 +70,19 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", 10, 30),
-        Profile("ci", 80, 50),
-        Profile("prove", 60, 50, shrink=False),
+        Profile("smoke", 10, 30, thorough=False, processes=False),
+        Profile("ci", 100, 50),
         Profile("nightly", 2000, 100, repeatable=False),
+        Profile("soak", 20_000, 200, repeatable=False),
     )
 }
 
 
 def chosen() -> Profile:
-    """The profile that the environment names (``LOKI_CONTRACT_PROFILE``), else ``ci``."""
-    return PROFILES[os.environ.get("LOKI_CONTRACT_PROFILE", "ci")]
+    """The profile that the environment names, else ``ci``.
+
+    ``LOKI_CONTRACT_PROFILE`` names it, ``LOKI_CONTRACT_SEED`` repeats a run of a random one.
+    """
+    seed = os.environ.get("LOKI_CONTRACT_SEED")
+    profile = PROFILES[os.environ.get("LOKI_CONTRACT_PROFILE", "ci")]
+    return profile.seeded(None if seed is None else int(seed))

@@ -1,18 +1,15 @@
-"""Several actors at once: threads behind a barrier, and processes of their own."""
+"""Several actors at once: threads behind a barrier."""
 
-import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from threading import Barrier, Thread
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from loki_storage.errors import StorageError
-from loki_storage.protocol import Backend
-from loki_storage_contract.target import BackendTarget
 
-__all__ = ["in_processes", "outcome", "together"]
+__all__ = ["outcome", "together"]
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -52,37 +49,3 @@ def together(*actions: Callable[[], T]) -> list[T | StorageError]:
         raise AssertionError("an action has not come to its end") from None
     finally:
         sys.setswitchinterval(before)
-
-
-Program = Callable[[Backend, Any], Any]
-
-
-def in_processes(target: BackendTarget, program: Program, arguments: Sequence[Any]) -> list[Any]:
-    """``program(backend, argument)`` per argument at the same moment, each in a process.
-
-    The program is a function of a module. A typed error that it raises is its outcome.
-    """
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(arguments))
-    with ProcessPoolExecutor(
-        len(arguments), context, initializer=_begin, initargs=(barrier,)
-    ) as pool:
-        jobs = [pool.submit(_job, target.open, program, argument) for argument in arguments]
-        return [job.result(PATIENCE) for job in jobs]
-
-
-_barrier: Any = None
-
-
-def _begin(barrier: Any) -> None:
-    global _barrier
-    _barrier = barrier
-
-
-def _job(open: Callable[[], Backend], program: Program, argument: Any) -> Any:
-    backend = open()
-    try:
-        _barrier.wait(PATIENCE)
-        return outcome(lambda: program(backend, argument))
-    finally:
-        backend.close()

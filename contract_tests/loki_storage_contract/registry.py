@@ -1,7 +1,7 @@
 """The checks: functions that prove laws, registered by the modules in ``laws/``."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import attrs
@@ -28,6 +28,10 @@ class Check:
     drawn: dict[str, SearchStrategy[Any]]
     needs: tuple[Claim, ...] = ()
     share: float = 1.0
+    derived: str | None = None
+    """The derived method that it is about; on a backend that does not override it: *absent*."""
+    cells: frozenset[tuple[str, str]] = frozenset()
+    """Which outcomes of which rules must occur."""
 
 
 CHECKS: dict[str, Check] = {}
@@ -38,6 +42,8 @@ def proves(
     *laws: str,
     needs: tuple[Claim, ...] = (),
     share: float = 1.0,
+    derived: str | None = None,
+    cells: Iterable[tuple[str, str]] = (),
     **drawn: SearchStrategy[Any],
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function or a state machine as a check of these laws.
@@ -51,7 +57,8 @@ def proves(
         name = f"{LAWS[laws[0]].id.lower().replace('-', '')}_{_snake(function.__name__)}"
         if name in CHECKS:
             raise ValueError(f"two checks are named {name}")
-        CHECKS[name] = Check(name, laws, function, drawn, needs, share)
+        required = frozenset(cells)
+        CHECKS[name] = Check(name, laws, function, drawn, needs, share, derived, required)
         return function
 
     return register

@@ -1,5 +1,6 @@
 """What a check works with: handles to the target's store, storages over them, a clock."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from loki_storage.query import Query
 from loki_storage.storage import Storage
 from loki_storage_contract.records import TENANTS, sample
 from loki_storage_contract.target import BackendTarget
+from loki_storage_contract.trace import Trace
 from loki_storage_contract.values import NOON
 
 __all__ = ["Clock", "Store", "storage_over", "unchanged"]
@@ -42,21 +44,33 @@ class Clock:
 class Store:
     """The target's store, with one handle open all the time; closes what it opened."""
 
-    def __init__(self, target: BackendTarget) -> None:
-        self.target, self.clock = target, Clock()
-        self._opened = ExitStack()
+    def __init__(self, target: BackendTarget, trace: Trace | None = None) -> None:
+        self.target, self.clock, self.trace = target, Clock(), trace or Trace()
+        self.hits: Counter[tuple[str, str]] = Counter()
+        """How often a rule had an outcome."""
+        self._opened, self._handles = ExitStack(), 0
         self.backend = self.open()
 
     def open(self) -> Backend:
         """Another handle to the same store, closed with this one."""
         backend = self.target.open()
         self._opened.callback(backend.close)
+        self._handles += 1
+        self.trace.watch(backend, "backend" if self._handles == 1 else f"backend{self._handles}")
         return backend
 
     @cached_property
     def other(self) -> Backend:
         """A second handle, as another thread or process would have."""
         return self.open()
+
+    def say(self, text: str) -> None:
+        """Note a call of the API in the example's trace."""
+        self.trace.say(text)
+
+    def hit(self, rule: str, outcome: str) -> None:
+        """Count that a rule had an outcome."""
+        self.hits[rule, outcome] += 1
 
     def reopen(self) -> None:
         """Close every handle, then open the store again."""
@@ -72,6 +86,7 @@ class Store:
         """Empty the store and set the clock back, for the next example."""
         self.target.reset(self.backend)
         self.clock.now = NOON
+        self.trace.clear()
 
     def new(self, kind: type[R], tenant: str = TENANTS[0], **fields: Any) -> R:
         """A plain record, stored under a leased id."""

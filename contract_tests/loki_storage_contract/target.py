@@ -1,5 +1,6 @@
 """What is put to the proof: a backend, how to open it, how to empty it, what it claims."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
@@ -35,6 +36,12 @@ def open_url(url: str, **options: Any) -> Backend:
     return backend
 
 
+def _shown(url: str) -> str:
+    """The URL in a command, or where a report must not tell it, the variable that holds it."""
+    private = "@" in url or "password" in url.lower()
+    return '"$LOKI_STORAGE_URL"' if private else shlex.quote(url).replace("{", "{{")
+
+
 @attrs.frozen
 class BackendTarget:
     """A backend to be judged.
@@ -49,11 +56,19 @@ class BackendTarget:
     reset: Callable[[Backend], None] = empty
     durable: bool = attrs.field(default=False, kw_only=True)
     processes: bool = attrs.field(default=False, kw_only=True)
+    replay: str = attrs.field(default="python -m pytest -k test_{check}", kw_only=True)
+    """The command that runs one check again: ``{check}`` is its name, ``{profile}`` the profile's,
+    ``{law}`` its first law. A seed other than 0 is added as ``--seed``."""
 
     @classmethod
     def of_url(cls, name: str, url: str, *, durable: bool = False, processes: bool = False) -> Self:
         """The target of a URL that names one store."""
-        return cls(name, partial(open_url, url), durable=durable, processes=processes)
+        replay = (
+            f"loki-storage contract run --backend {shlex.quote(name)} --url {_shown(url)} "
+            "--profile {profile} --law {law} --check {check}"
+        )
+        opened = partial(open_url, url)
+        return cls(name, opened, durable=durable, processes=processes, replay=replay)
 
     def claims(self, claim: str) -> bool:
         """Whether the target claims that."""

@@ -13,7 +13,8 @@ from loki_storage.models import Chain, Document, Kind, Record, Tag
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
 from loki_storage_contract.batches import Draft, Rows, batch_of, by_key, drafts, judged
-from loki_storage_contract.races import in_processes, outcome, together
+from loki_storage_contract.children import in_processes
+from loki_storage_contract.races import outcome, together
 from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sound
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Store

@@ -11,6 +11,7 @@ from loki_storage.intercepts import Intercept
 from loki_storage.models import Chain, Document, Validation
 from loki_storage.protocol import Backend
 from loki_storage.storage import Session
+from loki_storage_contract.children import in_processes
 from loki_storage_contract.faults import Recorder
 from loki_storage_contract.histories import (
     CLIENT,
@@ -21,7 +22,7 @@ from loki_storage_contract.histories import (
     play,
     session_of,
 )
-from loki_storage_contract.races import in_processes, together
+from loki_storage_contract.races import together
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Clock, Store, storage_over
 

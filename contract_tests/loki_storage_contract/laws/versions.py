@@ -11,6 +11,7 @@ from loki_storage.errors import InvalidField, NotFound, StaleVersion, StaleWrite
 from loki_storage.models import AuditEntry, Document
 from loki_storage.protocol import Backend
 from loki_storage.storage import Session
+from loki_storage_contract.children import in_processes
 from loki_storage_contract.histories import (
     CLIENT,
     TENANT,
@@ -21,7 +22,7 @@ from loki_storage_contract.histories import (
     play,
     session_of,
 )
-from loki_storage_contract.races import in_processes, together
+from loki_storage_contract.races import together
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Clock, Store, storage_over
 from loki_storage_contract.values import HOSTILE_TEXTS

@@ -1,0 +1,289 @@
+"""Runs the kit against a target, without pytest as a host: a ``Result`` comes back.
+
+    result = run_target(BackendTarget.of_url("acme", "acme://..."), "ci")
+    assert result.ok
+
+Scenarios come first, then properties, then state machines: the first failure of a backend that is
+being written appears within seconds.
+"""
+
+import traceback
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from time import perf_counter
+
+import attrs
+import pytest
+from hypothesis import given, seed
+from hypothesis.stateful import run_state_machine_as_test
+
+from loki_storage_contract.laws_page import ALL_LAWS
+from loki_storage_contract.profiles import PROFILES, Profile
+from loki_storage_contract.references import references_before
+from loki_storage_contract.registry import CHECKS, Check, checks_of
+from loki_storage_contract.store import Store
+from loki_storage_contract.target import BackendTarget
+from loki_storage_contract.trace import Trace, overrides
+from loki_storage_contract.verdicts import (
+    Cell,
+    CheckResult,
+    Failure,
+    Outcome,
+    Result,
+    Waiver,
+    verdict_of,
+)
+
+__all__ = ["FAILURES", "Trial", "judge", "run_check", "run_target"]
+
+FAILURES = (Exception, pytest.fail.Exception)
+"""What a check raises when it fails; the second is no ``Exception``."""
+CLAIMS = ("durable", "processes")
+
+
+def run_target(
+    target: BackendTarget,
+    profile: Profile | str = "ci",
+    *,
+    laws: Collection[str] = (),
+    checks: Collection[str] = (),
+    seed: int | None = None,
+    waivers: Iterable[Waiver] = (),
+    today: date | None = None,
+    tell: Callable[[CheckResult], None] = lambda result: None,
+) -> Result:
+    """Judge a target: of all laws, or of some, or by some checks.
+
+    ``seed`` repeats a run of a random profile; ``tell`` is called after each check. Raises
+    ``KeyError`` for an unknown profile, law or check, never for anything that the target does.
+    """
+    chosen = (PROFILES[profile] if isinstance(profile, str) else profile).seeded(seed)
+    started = perf_counter()
+    results = []
+    for check in _asked_for(laws, checks, chosen):
+        results.append(judge(target, check, chosen))
+        tell(results[-1])
+    asked = laws or ({law for r in results for law in r.laws} if checks else ALL_LAWS)
+    waived = {waiver.law: waiver for waiver in waivers}
+    _known(waived)
+    day = today or datetime.now(UTC).date()
+    return Result(
+        target=target.name,
+        profile=chosen.name,
+        seed=chosen.seed,
+        checks=tuple(results),
+        verdicts={
+            law.id: verdict_of(
+                law, tuple(results), waived.get(law.id), day, known=bool(checks_of(law.id))
+            )
+            for law in ALL_LAWS.values()
+            if law.id in asked
+        },
+        partial=bool(laws or checks),
+        claims=tuple(claim for claim in CLAIMS if target.claims(claim)),
+        overrides=_overrides_of(target),
+        seconds=perf_counter() - started,
+    )
+
+
+def _asked_for(laws: Collection[str], checks: Collection[str], profile: Profile) -> list[Check]:
+    """The checks to run, quick ones first; what is asked for by name runs in every profile."""
+    _known(laws)
+    named = [CHECKS[name] for name in checks] or list(CHECKS.values())
+    found = [check for check in named if not laws or not set(laws).isdisjoint(check.laws)]
+    quick = [check for check in found if profile.includes(check.needs)]
+    return sorted(found if checks else quick, key=_effort)
+
+
+def _known(laws: Iterable[str]) -> None:
+    for law in laws:
+        if law not in ALL_LAWS:
+            raise KeyError(law)
+
+
+def _effort(check: Check) -> int:
+    if isinstance(check.function, type):
+        return 2
+    return 1 if check.drawn else 0
+
+
+def _overrides_of(target: BackendTarget) -> tuple[str, ...]:
+    try:
+        backend = target.open()
+    except Exception:
+        return ()  # every check has failed with this error already
+    try:
+        return overrides(backend)
+    finally:
+        backend.close()
+
+
+@attrs.define
+class Trial:
+    """One check on one target: what it tried, also where it fails."""
+
+    target: BackendTarget
+    check: Check
+    profile: Profile
+    examples: int = 0
+    overridden: bool = False
+    cells: tuple[Cell, ...] = ()
+    trace: Trace = attrs.field(factory=Trace)
+
+    def run(self) -> None:
+        """Raises what the check or Hypothesis raises."""
+        self.trace.clear()
+        with Store(self.target, self.trace) as store:
+            self.overridden = self.check.derived in overrides(store.backend)
+            try:
+                self._run(store)
+            finally:
+                self.cells = self._cells(store)
+        self._check_cells()
+
+    def _run(self, store: Store) -> None:
+        check, settings = self.check, self.profile.settings(self.check.share)
+        begin_with = seed(self.profile.seed_of(check.name))
+        if isinstance(check.function, type):
+            bound = type(check.function.__name__, (check.function,), {"store": store})
+            run_state_machine_as_test(begin_with(self._counted(bound)), settings=settings)
+        elif check.drawn:
+            begin_with(settings(given(**check.drawn)(self._example(store))))()
+        else:
+            store.reset()
+            self.examples = 1
+            check.function(store)
+
+    def _counted(self, machine: type) -> type:
+        """The machine, each of whose examples is counted."""
+        trial = self
+
+        class Counted(machine):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                trial.examples += 1
+
+        return Counted
+
+    def _example(self, store: Store) -> Callable[..., None]:
+        def example(**drawn: object) -> None:
+            store.reset()
+            self.examples += 1
+            self.check.function(store, **drawn)
+
+        # Hypothesis derives the key of its example database from the name.
+        example.__name__ = example.__qualname__ = f"{self.target.name}_{self.check.name}"
+        return example
+
+    def _cells(self, store: Store) -> tuple[Cell, ...]:
+        named = sorted({*store.hits, *self.check.cells})
+        return tuple(Cell(*cell, store.hits[cell], cell in self.check.cells) for cell in named)
+
+    def _check_cells(self) -> None:
+        """A rule that never came to an outcome which it must have was not tested."""
+        missing = [f"{cell.rule}: {cell.outcome}" for cell in self.cells if cell.missing]
+        assert not (missing and self.profile.thorough), f"never happened: {', '.join(missing)}"
+
+
+def run_check(target: BackendTarget, check: Check, profile: Profile) -> None:
+    """Run one check on a target; raises what it or Hypothesis raises, with trace and replay."""
+    trial = Trial(target, check, profile)
+    try:
+        trial.run()
+    except FAILURES as error:
+        lines = [*trial.trace.lines(), f"replay: {_replay(trial)}"]
+        error.add_note("\n".join(lines))
+        raise
+
+
+def judge(target: BackendTarget, check: Check, profile: Profile) -> CheckResult:
+    """What comes of one check on a target.
+
+    A failure is first looked for on the reference backends, and made small there: they are quicker,
+    and what they fail too is not the target's fault.
+    """
+    missing = tuple(claim for claim in check.needs if not target.claims(claim))
+    if missing:
+        return CheckResult(name=check.name, laws=check.laws, outcome="not claimed", missing=missing)
+    references = references_before(target) if profile.shrink else []
+    first = attrs.evolve(profile, shrink=False) if references else profile
+    started = perf_counter()
+    trial = Trial(target, check, first)
+    error = _error_of(trial)
+    failure = None if error is None else _failure(trial, error, profile, references)
+    return CheckResult(
+        name=check.name,
+        laws=check.laws,
+        outcome=_outcome(trial, error),
+        examples=trial.examples,
+        seconds=perf_counter() - started,
+        cells=trial.cells,
+        failure=failure,
+    )
+
+
+def _error_of(trial: Trial) -> BaseException | None:
+    try:
+        trial.run()
+    except FAILURES as error:
+        return error
+    return None
+
+
+def _outcome(trial: Trial, error: BaseException | None) -> Outcome:
+    if error is not None:
+        return "failed"
+    if not trial.examples:
+        return "not run"
+    about = trial.check.derived
+    return "passed" if about is None or trial.overridden else "absent"
+
+
+def _failure(
+    trial: Trial, error: BaseException, profile: Profile, references: list[BackendTarget]
+) -> Failure:
+    """The failure, as small as it can be made."""
+    again = [Trial(reference, trial.check, profile) for reference in references]
+    errors = {same.target.name: (same, found) for same in again if (found := _error_of(same))}
+    if errors:
+        smallest, error = next(iter(errors.values()))
+    else:
+        smallest = Trial(trial.target, trial.check, profile) if references else trial
+        shrunk = _error_of(smallest) if references else error
+        # A race need not be lost twice: then the first failure is told as it was.
+        smallest, error = (trial, error) if shrunk is None else (smallest, shrunk)
+    return Failure(
+        error=_told(error),
+        place=_place(error),
+        trace=smallest.trace.lines(),
+        replay=_replay(trial),
+        also_on=tuple(errors),
+        details="".join(traceback.format_exception(error)),
+    )
+
+
+def _replay(trial: Trial) -> str:
+    values = {"check": trial.check.name, "profile": trial.profile.name, "law": trial.check.laws[0]}
+    command = trial.target.replay.format(**values)
+    return command if not trial.profile.seed else f"{command} --seed {trial.profile.seed}"
+
+
+def _told(error: BaseException) -> str:
+    """The error's type and first line; an assertion without a message is its source line."""
+    message = str(error).strip().partition("\n")[0]
+    if not message and (frames := traceback.extract_tb(error.__traceback__)):
+        message = frames[-1].line or ""
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """Where in the kit it happened: the innermost frame of a check."""
+    kit = Path(__file__).parent
+    frames = [
+        f for f in traceback.extract_tb(error.__traceback__) if kit in Path(f.filename).parents
+    ]
+    if not frames:
+        return ""
+    path = Path(frames[-1].filename).relative_to(kit.parent)
+    return f"{path.as_posix()}:{frames[-1].lineno}"

@@ -1,0 +1,161 @@
+"""Runs of the kit: verdicts are not vacuous, and failures tell how to see them again."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from typing import Any
+
+import attrs
+import pytest
+
+from loki_storage.memory import MemoryBackend
+from loki_storage.query import Query
+from loki_storage_contract import (
+    LAWS,
+    PROFILES,
+    BackendTarget,
+    CheckResult,
+    Profile,
+    Waiver,
+    run_target,
+)
+from loki_storage_contract.faults import Proxy
+from loki_storage_contract.references import memory_target
+from loki_storage_contract.verdicts import Cell, Result, verdict_of
+
+SMOKE = PROFILES["smoke"]
+TODAY = date(2026, 3, 1)
+LAW = LAWS["QRY-3"]
+
+
+class Unlimited(Proxy):
+    """Takes ``limit=0`` for no limit."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBackend("unlimited"))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def select(self, query: Query) -> Iterator[Any]:
+        return self.inner.select(query if query.limit else query.evolve(limit=None))
+
+
+def run(open: Callable[[], Any] = Unlimited, profile: Profile = SMOKE, **options: Any) -> Result:
+    target = BackendTarget("unlimited", open, replay="run {check} of {law} in {profile}")
+    return run_target(target, profile, today=TODAY, **options)
+
+
+def test_failure_tells_place_trace_and_command() -> None:
+    result = run(checks=["qry3_nothing_is_asked_for"])
+    ((check, failure),) = result.failures
+    assert not result.ok
+    assert check.laws == ("QRY-3",)
+    assert failure.error.startswith("AssertionError: assert ")
+    assert failure.place.startswith("loki_storage_contract/laws/queries.py:")
+    assert failure.trace[-1] == "backend.select(Query(Tag, 'a', limit=0))"
+    assert failure.replay == "run qry3_nothing_is_asked_for of QRY-3 in smoke"
+    assert failure.also_on == ()
+
+
+def test_failure_that_the_references_share_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    select = MemoryBackend.select
+    monkeypatch.setattr(
+        MemoryBackend,
+        "select",
+        lambda self, query: select(self, query if query.limit else query.evolve(limit=None)),
+    )
+    result = run(checks=["qry3_nothing_is_asked_for"])
+    assert [failure.also_on for _, failure in result.failures] == [("memory",)]
+
+
+def test_same_seed_gives_the_same_examples() -> None:
+    found = attrs.evolve(PROFILES["ci"], shrink=False)
+    checks = ["qry5_any_query_selects_what_it_means"]
+    runs = [run(profile=found, checks=checks, seed=7) for _ in range(2)]
+    (first, second) = (failure.trace for result in runs for _, failure in result.failures)
+    assert first == second
+
+
+def test_seed_is_part_of_the_command() -> None:
+    ((_, failure),) = run(checks=["qry3_nothing_is_asked_for"], seed=7).failures
+    assert failure.replay.endswith(" --seed 7")
+
+
+def test_url_with_a_password_stays_out_of_the_command() -> None:
+    target = BackendTarget.of_url("acme", "acme://user:secret@host/db")
+    assert "secret" not in target.replay
+    assert '--url "$LOKI_STORAGE_URL"' in target.replay
+
+
+def test_backend_that_cannot_be_opened_fails_everything() -> None:
+    def broken() -> Any:
+        raise ConnectionRefusedError
+
+    result = run(broken, laws=["QRY-3", "BAT-9"])
+    assert [verdict.outcome for verdict in result.verdicts.values()] == ["failed", "failed"]
+
+
+def test_partial_run_judges_what_was_asked_for() -> None:
+    result = run_target(memory_target(), SMOKE, laws=["BAT-9"])
+    assert result.ok
+    assert result.partial
+    assert list(result.verdicts) == ["BAT-9"]
+
+
+def test_law_that_is_not_known_is_refused() -> None:
+    with pytest.raises(KeyError):
+        run(laws=["VER-99"])
+
+
+@pytest.mark.parametrize(("expires", "outcome"), [(TODAY, "waived"), (date(2026, 2, 28), "failed")])
+def test_waiver_holds_until_it_expires(expires: date, outcome: str) -> None:
+    result = run(laws=["QRY-3"], waivers=[Waiver("QRY-3", "a reason", expires)])
+    assert result.verdicts["QRY-3"].outcome == outcome
+    assert result.ok is (outcome == "waived")
+
+
+def test_waiver_needs_a_reason_and_a_day() -> None:
+    with pytest.raises(ValueError, match="reason"):
+        Waiver("QRY-3", " ", TODAY)
+    with pytest.raises(TypeError):
+        Waiver("QRY-3", "a reason", None)  # type: ignore[arg-type]
+
+
+def verdict(*outcomes: Any, law: Any = LAW, missing: tuple[str, ...] = ()) -> Any:
+    checks = tuple(
+        CheckResult(name=str(n), laws=(law.id,), outcome=outcome, missing=missing)
+        for n, outcome in enumerate(outcomes)
+    )
+    return verdict_of(law, checks, None, TODAY, known=True)
+
+
+def test_law_that_did_not_run_fails() -> None:
+    assert not verdict().ok
+    assert verdict().outcome == "not run"
+    assert not verdict("passed", "not run").ok
+
+
+def test_law_of_one_claim_is_not_passed_without_it() -> None:
+    durable = LAWS["TXN-6"]
+    assert verdict("passed", "not claimed", law=durable, missing=("durable",)).outcome == (
+        "not claimed"
+    )
+    assert verdict("failed", "not claimed", law=durable, missing=("durable",)).outcome == "failed"
+    assert verdict("passed", "not claimed", missing=("durable",)).outcome == "passed"
+
+
+def test_law_about_what_is_not_overridden_is_absent() -> None:
+    assert verdict("absent").outcome == "absent"
+    assert verdict("absent", "passed").outcome == "passed"
+    assert verdict("absent", "failed").outcome == "failed"
+
+
+def test_result_without_verdicts_is_not_well() -> None:
+    assert not Result(target="t", profile="ci", seed=0, checks=(), verdicts={}).ok
+
+
+def test_cells_add_up_over_checks() -> None:
+    one = CheckResult(name="1", laws=(), outcome="passed", cells=(Cell("restore", "ok", 2, True),))
+    two = CheckResult(name="2", laws=(), outcome="passed", cells=(Cell("restore", "ok", 3, False),))
+    result = Result(target="t", profile="ci", seed=0, checks=(one, two), verdicts={})
+    assert result.cells == (Cell("restore", "ok", 5, True),)
