@@ -104,7 +104,7 @@ def test_partial_run_judges_what_was_asked_for() -> None:
 
 def test_law_that_is_not_known_is_refused() -> None:
     with pytest.raises(KeyError):
-        run(laws=["VER-99"])
+        run(laws=["unheard of"])
 
 
 @pytest.mark.parametrize(("expires", "outcome"), [(TODAY, "waived"), (date(2026, 2, 28), "failed")])
