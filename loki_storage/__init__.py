@@ -62,6 +62,9 @@ from loki_storage.errors import (
     Unavailable,
     Unsupported,
 )
+from loki_storage.health import (
+    Health,
+)
 from loki_storage.hookspecs import (
     hookimpl,
 )
@@ -93,6 +96,7 @@ from loki_storage.plugins import (
 from loki_storage.protocol import (
     Backend,
     BackendSpec,
+    Check,
     Count,
     Day,
     Group,
@@ -160,6 +164,7 @@ __all__ = [
     "Batch",
     "BrokenReference",
     "Chain",
+    "Check",
     "Compare",
     "Conflict",
     "ConnectionLost",
@@ -189,6 +194,7 @@ __all__ = [
     "Forbidden",
     "GateStatus",
     "Group",
+    "Health",
     "IllegalTransition",
     "In",
     "InQuery",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 from loki_storage.errors import StorageError, Unavailable
+from loki_storage.health import Health
 from loki_storage.query import Query
 from loki_storage.storage import Session, Storage, open_storage
 from loki_storage.values import Integer
@@ -117,6 +118,10 @@ class AsyncStorage:
     async def was_applied(self, receipt: int, *, tenant: str | None = None) -> bool:
         """``Storage.was_applied`` in a worker thread."""
         return await self.call(self.storage.was_applied, receipt, tenant=tenant)
+
+    async def health(self) -> Health:
+        """``Storage.health`` in a worker thread."""
+        return await self.call(self.storage.health)
 
     async def migrate(self, revision: str = "head") -> None:
         """``Storage.migrate`` in a worker thread."""

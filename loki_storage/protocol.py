@@ -29,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
 from itertools import groupby, islice
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
@@ -44,6 +44,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Backend",
     "BackendSpec",
+    "Check",
     "Count",
     "Day",
     "Group",
@@ -93,6 +94,19 @@ class Max:
 
 
 Measure = Count | Sum | Min | Max
+
+
+@attrs.frozen
+class Check:
+    """What a look at one thing found, in words that hold no stored value and no password.
+
+    ``"problem"``: it is wrong now; ``"warning"``: it may go wrong. ``advice``: what to do then.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "problem"]
+    told: str
+    advice: str | None = None
 
 
 @attrs.frozen
@@ -222,6 +236,14 @@ class Backend(Reader):
     def stats(self) -> dict[str, int | None]:
         """Figures of the connection pool; None where there is none."""
         return dict.fromkeys(("pool_size", "checked_in", "checked_out", "overflow"))
+
+    def checks(self, *, deep: bool) -> Iterable[Check]:
+        """What this backend can tell of its own soundness; reads, and leaves no trace.
+
+        Not ``deep``: settings and surroundings, at the cost of a ping, also before ``prepare``.
+        ``deep``: the content as well, and only that; reads the whole store.
+        """
+        return ()
 
     def engine(self, **options: Any) -> Any:
         """SQLAlchemy's engine, for backends that have one."""

@@ -1,12 +1,13 @@
 """The default storage of a process: ``get_session``, ``get_engine``, ``DatabaseHealth``."""
 
+import logging
 from threading import Lock
 from typing import Any
 
 from loki_storage.errors import StorageError
-from loki_storage.models import KINDS
-from loki_storage.query import Query
+from loki_storage.health import table_counts
 from loki_storage.storage import Session, Storage, open_storage
+from loki_storage.values import Boolean, Integer
 
 __all__ = [
     "DatabaseHealth",
@@ -17,6 +18,7 @@ __all__ = [
     "get_session",
 ]
 
+LOGGER = logging.getLogger("loki_storage")
 _lock = Lock()
 _default: Storage | None = None
 
@@ -44,13 +46,26 @@ def get_session(**options: Any) -> Session:
     return default_storage().session(**options)
 
 
-def get_engine(**options: Any) -> Any:
+def get_engine(
+    pool_size: int | None = None,
+    max_overflow: int | None = None,
+    pool_recycle: int | None = None,
+    echo: bool | None = None,
+) -> Any:
     """The default storage's SQLAlchemy engine.
 
-    ``pool_size``, ``max_overflow``, ``pool_recycle`` (seconds) and ``echo``, where given and other
-    than before, make a new one for new sessions; open ones keep theirs. ``Unsupported`` on a
-    backend without an engine.
+    What is not given stays as it is; a store is opened with a ``pool_size`` of 5, a
+    ``max_overflow`` of 10, a ``pool_recycle`` of 3600 seconds, without ``echo``. Where what is
+    given differs, new sessions get a new engine; open ones keep theirs. ``Unsupported`` on a
+    backend without an engine, ``InvalidValue`` for a number that a pool cannot have.
     """
+    given = {
+        "pool_size": _count("pool_size", pool_size, 1),
+        "max_overflow": _count("max_overflow", max_overflow, -1),
+        "pool_recycle": _count("pool_recycle", pool_recycle, -1),
+        "echo": None if echo is None else Boolean().accept("echo", echo),
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     return default_storage().backend.engine(**options)
 
 
@@ -59,10 +74,14 @@ class DatabaseHealth:
 
     @staticmethod
     def check_connection() -> bool:
-        """Whether the store answers."""
+        """Whether the store answers; why it does not is told in the log.
+
+        Leaves no trace: no row, no id, no audit entry.
+        """
         try:
             default_storage().backend.ping()
-        except StorageError:
+        except StorageError as error:
+            LOGGER.warning("the default storage does not answer: %s", error)
             return False
         return True
 
@@ -74,7 +93,9 @@ class DatabaseHealth:
 
     @staticmethod
     def get_table_counts() -> dict[str, int]:
-        """Rows per table, all tenants, soft-deleted ones included."""
-        backend = default_storage().backend
-        public = [kind for kind in KINDS.values() if not kind.internal]
-        return {kind.table: backend.count(Query(kind, None)) for kind in public}
+        """Rows per table, all tenants, soft-deleted ones included; counts every row."""
+        return table_counts(default_storage().backend)
+
+
+def _count(name: str, value: int | None, least: int) -> object:
+    return None if value is None else Integer(least, 1_000_000).accept(name, value)

@@ -23,6 +23,7 @@ from loki_storage.errors import (
     InvalidValue,
     StorageError,
 )
+from loki_storage.health import Health, health_of
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.leases import IdLeases
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
@@ -190,6 +191,10 @@ class Storage(Operations):
     def migrate(self, revision: str = "head") -> None:
         """Bring the store's schema to a revision."""
         self.backend.migrate(revision)
+
+    def health(self) -> Health:
+        """How the store is, at the cost of a ping: problems, warnings, the pool's figures."""
+        return health_of(self.backend, self.name, self._clock)
 
     def dump(self, tenant: str | None = None) -> Iterator[Record]:
         """Every record, canonically ordered; equal stores have equal dumps (BAK-1)."""

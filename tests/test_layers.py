@@ -43,6 +43,7 @@ LAYERS = {
     "api": [
         "loki_storage",
         "loki_storage.aio",
+        "loki_storage.health",
         "loki_storage.session",
         "loki_storage.storage",
         "loki_storage.recording",

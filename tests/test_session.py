@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from loki_storage import DatabaseHealth, get_engine, get_session
-from loki_storage.errors import Unsupported
+from loki_storage.errors import InvalidValue, Unsupported
 from loki_storage.models import KINDS
 from loki_storage.session import close_default, default_storage
 
@@ -84,3 +84,26 @@ def test_engine_is_sqlalchemys_where_there_is_one(default: str) -> None:
     assert other.pool.size() == 2
     with get_session() as session:
         session.documents.create_document("text", "email", "a")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pool_size": 0},
+        {"pool_size": "5"},
+        {"max_overflow": -2},
+        {"pool_recycle": 1.5},
+        {"echo": "yes"},
+    ],
+)
+def test_engine_takes_only_what_a_pool_can_have(default: str, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValue):
+        get_engine(**options)
+
+
+def test_engine_keeps_what_is_not_given(default: str) -> None:
+    if default == "memory":
+        return
+    get_engine(pool_size=2, echo=False)
+    engine = get_engine(max_overflow=1)
+    assert (engine.pool.size(), engine.pool._max_overflow) == (2, 1)

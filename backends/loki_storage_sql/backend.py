@@ -22,7 +22,7 @@ from loki_storage.errors import (
     Unavailable,
 )
 from loki_storage.models import Kind, Record
-from loki_storage.protocol import Backend
+from loki_storage.protocol import Backend, Check
 from loki_storage.query import Compare, Query, equals
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
@@ -31,6 +31,7 @@ from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
 from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Snapshot, SqlReader, language_for
 from loki_storage_sql.row_writer import Rejected
+from loki_storage_sql.soundness import check_findings
 from loki_storage_sql.tables import schema_for
 from loki_storage_sql.writer import Plan, Writer, disturbs_references, plan
 
@@ -74,6 +75,10 @@ class SqlBackend(SqlReader, Backend):
     @abstractmethod
     def _url(self) -> sa.URL:
         """Where the migrations find the store."""
+
+    def _checks(self, connection: Connection, *, deep: bool) -> Iterable[Check]:
+        """What this database can tell of its own soundness (``Backend.checks``)."""
+        return ()
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")
@@ -154,6 +159,12 @@ class SqlBackend(SqlReader, Backend):
             "checked_out": max(0, pool.checkedout() - len(self._shelf)),
             "overflow": max(0, pool.overflow()),
         }
+
+    def checks(self, *, deep: bool) -> list[Check]:
+        """See ``Backend``."""
+        with self._connected() as connection:
+            found = list(self._checks(connection, deep=deep))
+            return [*found, check_findings(connection, self._dialect)] if deep else found
 
     def engine(self, **options: Any) -> sa.Engine:
         """SQLAlchemy's engine; a new one for new work where the options differ from before."""

@@ -4,17 +4,19 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import Pool
 
 from loki_storage.errors import InvalidField, InvalidValue, SchemaOutdated, Unavailable
+from loki_storage.protocol import Check
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.migrations import EXPECTED_REVISION
 from loki_storage_sql.pool import DeadlinePool
+from loki_storage_sqlite.checks import check_content, check_file, check_settings
 from loki_storage_sqlite.connections import SqliteConnection, connect, patiently
 from loki_storage_sqlite.dialect import SQLITE
 
@@ -50,6 +52,11 @@ class SqliteBackend(SqlBackend):
         _create(self._path)
         super().migrate(revision)
 
+    def checks(self, *, deep: bool) -> list[Check]:
+        """See ``Backend``. Of a file that is not there, nothing."""
+        self._check_open()
+        return super().checks(deep=deep) if os.path.exists(self._path) else []
+
     def close(self) -> None:
         super().close()
         self._remove()
@@ -66,6 +73,13 @@ class SqliteBackend(SqlBackend):
         # The driver begins nothing by itself; who uses the engine directly gets transactions too.
         sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
         return engine
+
+    def _checks(self, connection: Connection, *, deep: bool) -> Iterator[Check]:
+        if deep:
+            yield from check_content(connection)
+        else:
+            yield from check_settings(connection)
+            yield from check_file(self._path)
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")

@@ -12,6 +12,7 @@ from loki_storage.cli.audit import audit_commands
 from loki_storage.cli.backends import backends_command
 from loki_storage.cli.corrections import corrections_commands
 from loki_storage.cli.demo import demo_command
+from loki_storage.cli.doctor import doctor_command
 from loki_storage.cli.documents import documents_commands
 from loki_storage.cli.extensions import plugin_commands
 from loki_storage.cli.ingest import ingest_command
@@ -66,6 +67,7 @@ for _command in (
     demo_command,
     ingest_command,
     status_command,
+    doctor_command,
     documents_commands,
     validations_commands,
     corrections_commands,
