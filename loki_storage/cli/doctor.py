@@ -19,9 +19,9 @@ __all__ = ["doctor_command"]
 @click.option("--strict", is_flag=True, help="Warnings fail, too.")
 @migrating
 def doctor_command(invocation: Invocation, strict: bool) -> None:
-    """Look for what is wrong with the store; exit code 1 where something is.
+    """Name what is wrong with the store, and what to do.
 
-    Reads the whole store; writes nothing.
+    Exit code 1 where something is wrong. Reads the whole store; writes nothing.
     """
     settings = load_settings(invocation.url)
     health = examine(settings)
