@@ -64,6 +64,8 @@ from loki_storage.errors import (
 )
 from loki_storage.health import (
     Health,
+from loki_storage.export_format import (
+    ExportFormatSpec,
 )
 from loki_storage.hookspecs import (
     hookimpl,
@@ -131,6 +133,7 @@ from loki_storage.repositories import (
     AuditRepository,
     CorrectionRepository,
     DocumentRepository,
+    ExportLogRepository,
     TagRepository,
     ValidationRepository,
 )
@@ -190,7 +193,9 @@ __all__ = [
     "EntityType",
     "ExportError",
     "ExportFormat",
+    "ExportFormatSpec",
     "ExportLog",
+    "ExportLogRepository",
     "Forbidden",
     "GateStatus",
     "Group",

@@ -9,6 +9,7 @@ from typing import Any
 import pluggy
 
 from loki_storage.batch import Batch
+from loki_storage.export_format import ExportFormatSpec
 from loki_storage.protocol import BackendSpec
 
 __all__ = ["PROJECT", "hookimpl", "hookspec"]
@@ -24,7 +25,7 @@ def loki_register_backends() -> Sequence[BackendSpec]:  # type: ignore[empty-bod
 
 
 @hookspec
-def loki_register_export_formats() -> Sequence[Any]:  # type: ignore[empty-body]
+def loki_register_export_formats() -> Sequence[ExportFormatSpec]:  # type: ignore[empty-body]
     """The export formats that this plugin offers."""
 
 

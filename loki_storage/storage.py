@@ -35,6 +35,7 @@ from loki_storage.repositories import (
     AuditRepository,
     CorrectionRepository,
     DocumentRepository,
+    ExportLogRepository,
     TagRepository,
     ValidationRepository,
 )
@@ -84,6 +85,11 @@ class Session(UnitOfWork):
     def tags(self) -> TagRepository:
         """Tags."""
         return TagRepository(self)
+
+    @cached_property
+    def exports(self) -> ExportLogRepository:
+        """The log of exports."""
+        return ExportLogRepository(self)
 
     def record_intercept(self, intercept: Intercept) -> RecordedIntercept:
         """Record what the interceptor saw, decided and changed, as one batch; idempotent."""

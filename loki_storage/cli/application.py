@@ -14,6 +14,7 @@ from loki_storage.cli.corrections import corrections_commands
 from loki_storage.cli.demo import demo_command
 from loki_storage.cli.doctor import doctor_command
 from loki_storage.cli.documents import documents_commands
+from loki_storage.cli.export import export_command, exports_commands
 from loki_storage.cli.extensions import plugin_commands
 from loki_storage.cli.ingest import ingest_command
 from loki_storage.cli.invocation import Failure
@@ -73,6 +74,8 @@ for _command in (
     corrections_commands,
     audit_commands,
     tags_commands,
+    export_command,
+    exports_commands,
     backends_command,
     migrate_commands,
 ):

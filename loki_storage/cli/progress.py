@@ -1,7 +1,7 @@
 """The progress of a long command, on stderr, and only where a person watches."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from loki_storage.cli.output import console, escaped
 
-__all__ = ["Watched", "progress"]
+__all__ = ["Watched", "counting", "progress"]
 
 
 class Watched(Protocol):
@@ -41,6 +41,18 @@ def progress(total: int | None, noun: str) -> Iterator[Watched]:
     columns = (*measured, _Rate(noun), *((TimeRemainingColumn(),) if total else ()))
     with Progress(*columns, console=console(stderr=True), transient=True) as bar:
         yield _Bar(bar, total)
+
+
+@contextmanager
+def counting(noun: str) -> Iterator[Callable[[int, int], None] | None]:
+    """What is called with how many are done, of how many; None where nobody watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (BarColumn(), TaskProgressColumn(), _Rate(noun), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, done=0)
+        yield lambda done, total: bar.update(task, completed=done, total=total, done=done)
 
 
 class _Silent:

@@ -3,6 +3,7 @@
 from loki_storage.repositories.audit import AuditRepository
 from loki_storage.repositories.corrections import CorrectionRepository
 from loki_storage.repositories.documents import DocumentRepository
+from loki_storage.repositories.exports import ExportLogRepository
 from loki_storage.repositories.tags import TagRepository
 from loki_storage.repositories.validations import ValidationRepository
 
@@ -10,6 +11,7 @@ __all__ = [
     "AuditRepository",
     "CorrectionRepository",
     "DocumentRepository",
+    "ExportLogRepository",
     "TagRepository",
     "ValidationRepository",
 ]

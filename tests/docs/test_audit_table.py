@@ -39,6 +39,7 @@ class World:
     note: int
     applied: int
     tag: int
+    export: int
 
 
 def build(session: Session) -> World:
@@ -65,6 +66,7 @@ def build(session: Session) -> World:
     corrections.apply_correction(fix.id)
     tag = session.tags.get_by_name("old")
     assert tag is not None
+    export = session.exports.start("csv", "document", "alice", file_path="x.csv")
     return World(
         document=head.id,
         first_version=first.id,
@@ -77,6 +79,7 @@ def build(session: Session) -> World:
         note=note.id,
         applied=fix.id,
         tag=tag.id,
+        export=export.id,
     )
 
 
@@ -160,6 +163,12 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("tags.create", ""): lambda s, w: s.tags.create("new"),
     ("tags.update", ""): lambda s, w: s.tags.update(w.tag, color="#aabbcc"),
     ("tags.delete", ""): lambda s, w: s.tags.delete(w.tag),
+    ("exports.start", ""): lambda s, w: s.exports.start("csv", "document", "alice"),
+    ("exports.complete", ""): lambda s, w: s.exports.complete(
+        w.export, record_count=1, file_size=1, file_hash="0" * 64
+    ),
+    ("exports.fail", ""): lambda s, w: s.exports.fail(w.export, "no space"),
+    ("exports.forget_file", ""): lambda s, w: s.exports.forget_file(w.export),
     ("audit.log", '`("approve", "invoice")`'): lambda s, w: s.audit.log("approve", "invoice"),
     ("audit.cleanup_old_entries", "one batch of old entries"): (
         lambda s, w: s.audit.cleanup_old_entries(365)
@@ -181,6 +190,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("corrections.get_by_id", "`audit_reads=True`"): lambda s, w: s.corrections.get_by_id(w.note),
     ("tags.get_by_id", "`audit_reads=True`"): lambda s, w: s.tags.get_by_id(w.tag),
     ("audit.get_by_id", "`audit_reads=True`"): lambda s, w: s.audit.get_by_id(1),
+    ("exports.get_by_id", "`audit_reads=True`"): lambda s, w: s.exports.get_by_id(w.export),
 }
 
 READING = ("get", "count", "exists", "filter_by", "list", "query", "tags_of", "verify")
@@ -256,7 +266,7 @@ def writing_methods() -> set[str]:
     return found - NOT_FOR_USERS
 
 
-NOT_FOR_USERS = {"documents.view", "tags.named", "tags.of_name"}
+NOT_FOR_USERS = {"documents.view", "exports.new_id", "tags.named", "tags.of_name"}
 """What repositories offer to each other; ``tags.named`` is tried through ``add_tag``."""
 
 

@@ -1,0 +1,154 @@
+"""One export on its way: what was asked for, checked, and the rows through the format's writer."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, BinaryIO
+
+import attrs
+
+from loki_storage.errors import InvalidField, InvalidValue
+from loki_storage.export_file import Counted, ExportFile
+from loki_storage.export_format import ExportFormatSpec, Row
+from loki_storage.export_formats import find_format, format_options
+from loki_storage.export_source import SOURCES, Selection, select
+from loki_storage.models import ExportLog
+from loki_storage.protocol import Reader
+from loki_storage.storage import Session
+
+__all__ = ["Job", "Options", "Progress", "job_of"]
+
+Progress = Callable[[int, int], object]
+"""Called with the rows done and the rows in all: at first, every so many rows, at the end."""
+
+PROGRESS_ROWS = 1_000
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How to export, whatever the table."""
+
+    expires_in: timedelta | None = timedelta(days=30)
+    consistent: bool = True
+    file_path: str | os.PathLike[str] | None = None
+    stream: BinaryIO | None = None
+
+
+SELECTING = (
+    "filters",
+    "fields",
+    "without",
+    "versions",
+    "include_deleted",
+    "include_results",
+    "mask",
+)
+
+
+@attrs.frozen
+class Job:
+    """One export: the format, the selection and the options."""
+
+    spec: ExportFormatSpec
+    selection: Selection
+    options: Options
+    write_options: dict[str, Any]
+    progress: Progress | None
+
+    def log(
+        self, id: int, client_id: str, requested_by: str, file: ExportFile | None
+    ) -> dict[str, Any]:
+        """The arguments of the log's first entry."""
+        filters = dict(self.selection.filters)
+        if not self.options.consistent:
+            filters["consistent"] = False
+        return {
+            "id": id,
+            "export_type": self.spec.name,
+            "entity_type": self.selection.source.entity_type,
+            "requested_by": requested_by,
+            "client_id": client_id,
+            "filters": filters or None,
+            "fields": list(self.selection.fields),
+            "file_path": None if file is None else str(file.path),
+        }
+
+    def start(self, session: Session, log: dict[str, Any], file: ExportFile | None) -> None:
+        expires_in = self.options.expires_in
+        expires = None if expires_in is None or file is None else session.now() + expires_in
+        session.exports.start(**log, expires_at=expires)
+
+    def write(self, reader: Reader, file: ExportFile | None) -> tuple[Counted, int]:
+        """Write the rows; the stream that they went through, and how many they were."""
+        target = self.options.stream
+        stream = file.stream if file is not None else Counted(target)  # type: ignore[arg-type]
+        counted = _Counting(self.selection.rows(reader), self.progress)
+        if self.progress is not None:
+            counted.total = reader.count(self.selection.query)
+        self.spec.write(stream.as_file(), self.selection.table, iter(counted), **self.write_options)
+        stream.flush()
+        counted.finish()
+        return stream, counted.done
+
+
+class _Counting:
+    """Counts rows on their way, and tells."""
+
+    def __init__(self, rows: Iterator[Row], tell: Progress | None) -> None:
+        self._rows, self._tell = rows, tell
+        self.done = self.total = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        tell = self._tell
+        if tell is None:
+            for row in self._rows:
+                self.done += 1
+                yield row
+            return
+        tell(0, self.total)
+        for row in self._rows:
+            self.done += 1
+            yield row
+            if self.done % PROGRESS_ROWS == 0:
+                tell(self.done, self.total)
+
+    def finish(self) -> None:
+        if self._tell is not None:
+            self._tell(self.done, self.done)
+
+
+def _split(asked: Mapping[str, Any], spec: ExportFormatSpec) -> tuple[Options, dict[str, Any]]:
+    """Our options, and the format's; an unknown one is ``InvalidField``."""
+    ours = {field.name for field in attrs.fields(Options)}
+    of_format = {name: value for name, value in asked.items() if name not in ours}
+    try:
+        checked = format_options(spec.write, of_format, spec.name)
+    except InvalidField as error:
+        known = [*ours, *SELECTING]
+        raise InvalidField(error.field, "is not an option of exports", known) from error
+    options = Options(**{name: value for name, value in asked.items() if name in ours})
+    if options.stream is not None and options.file_path is not None:
+        raise InvalidValue("stream", "cannot be given along with file_path")
+    if options.expires_in is not None and not isinstance(options.expires_in, timedelta):
+        raise InvalidValue("expires_in", "must be a timedelta or None")
+    if options.file_path is not None:
+        path = os.path.abspath(options.file_path)
+        ExportLog.domains["file_path"].accept("file_path", path)
+    return options, checked
+
+
+def job_of(
+    table: str,
+    tenant: str,
+    format: str,
+    client_id: str | None,
+    progress: Progress | None,
+    asked: Mapping[str, Any],
+) -> Job:
+    """Check all that was asked for; ``InvalidField`` and ``InvalidValue``."""
+    spec = find_format(format)
+    selecting = {name: asked[name] for name in SELECTING if name in asked}
+    others = {name: asked[name] for name in asked if name not in SELECTING}
+    selection = select(SOURCES[table], tenant, client_id=client_id, **selecting)
+    options, write_options = _split(others, spec)
+    return Job(spec, selection, options, write_options, progress)
