@@ -29,7 +29,7 @@ from loki_storage.export_source import SOURCES
 from loki_storage.models import ExportLog, Kind
 from loki_storage.rules.exports import FAILED, PENDING
 from loki_storage.storage import Storage
-from loki_storage.values import Boolean, Integer, Number
+from loki_storage.values import Boolean, Integer, Number, Time
 
 __all__ = ["export_command", "exports_commands"]
 
@@ -95,8 +95,9 @@ def export_command(
 ) -> None:
     """Export rows of a table to a file.
 
-    All at one moment, told in the log of exports. The file is whole or not there. Without -o it lies in the folder of exports, under a name of its
-    own; a file that is there is never overwritten.
+    All at one moment, told in the log of exports. The file is whole or not there. Without -o it
+    lies in the folder of exports, under a name of its own; a file that is there is never
+    overwritten.
     """
     options: dict[str, Any] = {
         "filters": dict(_filter(SOURCES[table].kind, text) for text in filters),
@@ -219,6 +220,7 @@ _CONVERTERS: dict[type, Callable[[str], Any]] = {
     Integer: int,
     Number: float,
     Boolean: lambda text: _FLAGS[text.lower()],
+    Time: str,
 }
 
 
