@@ -62,10 +62,11 @@ from loki_storage.errors import (
     Unavailable,
     Unsupported,
 )
-from loki_storage.health import (
-    Health,
 from loki_storage.export_format import (
     ExportFormatSpec,
+)
+from loki_storage.health import (
+    Health,
 )
 from loki_storage.hookspecs import (
     hookimpl,
