@@ -38,7 +38,7 @@ from loki_storage.errors import InvalidField, Unsupported
 from loki_storage.explaining import in_words
 from loki_storage.models import KINDS, Document, Kind, Record, domain_of
 from loki_storage.query import In, Order, Query
-from loki_storage.values import Integer, Number, Time
+from loki_storage.values import Integer, Json, Number, Time
 
 __all__ = [
     "PROTOCOL_VERSION",
@@ -46,6 +46,7 @@ __all__ = [
     "BackendSpec",
     "Check",
     "Count",
+    "CountDistinct",
     "Day",
     "Group",
     "Max",
@@ -93,7 +94,14 @@ class Max:
     field: str
 
 
-Measure = Count | Sum | Min | Max
+@attrs.frozen
+class CountDistinct:
+    """How many different values, NULLs left out."""
+
+    field: str
+
+
+Measure = Count | CountDistinct | Sum | Min | Max
 
 
 @attrs.frozen
@@ -292,6 +300,9 @@ def check_aggregate(kind: Kind, by: Sequence[str | Day], measures: Sequence[Meas
         elif isinstance(measure, Min | Max):
             if not domain_of(kind, measure.field).orderable:
                 raise InvalidField(measure.field, "has no order")
+        elif isinstance(measure, CountDistinct):
+            if isinstance(domain_of(kind, measure.field), Json):
+                raise InvalidField(measure.field, "is JSON; its values cannot be told apart here")
         elif not isinstance(measure, Count):
             raise InvalidField(type(measure).__name__, "is not a measure")
 
@@ -309,6 +320,8 @@ def measured(measure: Measure, kind: Kind, records: Sequence[Record]) -> Any:
     if isinstance(measure, Count):
         return len(records)
     values = [v for record in records if (v := record.stored(measure.field)) is not None]
+    if isinstance(measure, CountDistinct):
+        return len(set(values))
     if isinstance(measure, Sum):
         return sum(values)
     rank: Any = domain_of(kind, measure.field).rank

@@ -39,6 +39,7 @@ from loki_storage.repositories import (
     TagRepository,
     ValidationRepository,
 )
+from loki_storage.repositories.related import related
 from loki_storage.unit_of_work import (
     EVERY_TENANT,
     SYSTEM,
@@ -90,6 +91,20 @@ class Session(UnitOfWork):
     def exports(self) -> ExportLogRepository:
         """The log of exports."""
         return ExportLogRepository(self)
+
+    def related(
+        self, records: Iterable[Record], name: str, include_deleted: bool = False
+    ) -> dict[int, list[Any]]:
+        """A relationship of all these records: ``{id: [records]}``, without any the empty list.
+
+        Of documents (versions): ``validations``, ``corrections`` (of the version), ``versions``,
+        ``tags``, ``audit_trails`` (of the whole document), ``parent``; of validations ``results``,
+        ``document``, ``corrections``, ``audit_trails``; of results ``validation``; of corrections
+        ``history``, ``document``, ``validation``; of tags ``documents``. One statement for any
+        number of records (through tags: two, in one round trip). Unknown names are
+        ``InvalidField``.
+        """
+        return related(self, records, name, include_deleted)
 
     def record_intercept(self, intercept: Intercept) -> RecordedIntercept:
         """Record what the interceptor saw, decided and changed, as one batch; idempotent."""

@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from loki_storage.protocol import Count, Day, Group, Max, Measure, Min, Sum
+from loki_storage.protocol import Count, CountDistinct, Day, Group, Max, Measure, Min, Sum
 from loki_storage.values import Integer
 from loki_storage_sql.codecs import field_decoder
 from loki_storage_sql.dialect import Column
@@ -76,6 +76,8 @@ def _measure(scope: Scope, measure: Measure) -> _Part:
     match measure:
         case Count():
             return _Part([sa.func.count()], _as_it_is)
+        case CountDistinct(field):
+            return _Part([sa.func.count(sa.distinct(scope.column(field)))], _as_it_is)
         case Sum(field):
             return _sum(scope, field)
         case Min(field) | Max(field):

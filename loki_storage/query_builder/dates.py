@@ -9,11 +9,22 @@ from loki_storage.errors import InvalidValue
 from loki_storage.query import Compare, Condition
 from loki_storage.values import Integer, Time
 
-__all__ = ["MOST_DAYS", "Moment", "days_before", "midnight", "within"]
+__all__ = [
+    "LONGEST",
+    "MOST_DAYS",
+    "Moment",
+    "days_before",
+    "hours_before",
+    "last_days",
+    "midnight",
+    "within",
+]
 
 Moment = datetime | date | str
 """An aware datetime, a date (a UTC day), or either as ISO 8601 text."""
 MOST_DAYS = 36_500
+LONGEST = 3_660
+"""Days that a trend or a timeline may have."""
 
 
 def within(field: str, start: Moment | None, end: Moment | None) -> Iterator[Condition]:
@@ -30,13 +41,30 @@ def within(field: str, start: Moment | None, end: Moment | None) -> Iterator[Con
         yield Compare(field, "lt", midnight(last + timedelta(days=1)))
 
 
-def days_before(now: datetime, days: int, name: str = "days") -> datetime:
+def days_before(now: datetime, days: int) -> datetime:
     """That many times 24 hours before; 0 to 36,500 days."""
-    Integer(0, MOST_DAYS).accept(name, days)
+    Integer(0, MOST_DAYS).accept("days", days)
+    return _before(now, timedelta(days=days))
+
+
+def hours_before(now: datetime, hours: int) -> datetime:
+    """That many hours before; 0 to 876,000 hours."""
+    Integer(0, 24 * MOST_DAYS).accept("hours", hours)
+    return _before(now, timedelta(hours=hours))
+
+
+def _before(now: datetime, time: timedelta) -> datetime:
     try:
-        return now - timedelta(days=days)
+        return now - time
     except OverflowError:
         return datetime.min.replace(tzinfo=UTC)
+
+
+def last_days(today: date, days: int) -> list[date]:
+    """So many UTC days, today the last of them; 1 to 3,660."""
+    Integer(1, LONGEST).accept("days", days)
+    there = min(days, (today - date.min).days + 1)
+    return [today - timedelta(days=n) for n in reversed(range(there))]
 
 
 def midnight(day: date) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -10,7 +10,15 @@ from loki_storage.errors import InvalidValue, ResultTooLarge
 from loki_storage.query import Query
 from loki_storage.unit_of_work import UnitOfWork
 
-__all__ = ["MAXIMUM_LIST", "all_of_it", "listed", "paged", "streamed"]
+__all__ = [
+    "MAXIMUM_LIST",
+    "all_of_it",
+    "found_by",
+    "listed",
+    "listed_together",
+    "paged",
+    "streamed",
+]
 
 MAXIMUM_LIST = 10_000
 """Records that a list may hold (QRY-7)."""
@@ -20,7 +28,23 @@ AUDITED_AT_ONCE = 1_000
 
 def listed(session: UnitOfWork, query: Query) -> list[Any]:
     """The query's records as a list."""
-    return _handed_out(session, query, list(session.select(query)))
+    return found_by(session.select, session, query)
+
+
+def found_by(
+    read: Callable[[Query], Iterator[Any]], session: UnitOfWork, query: Query
+) -> list[Any]:
+    """The same, by another way of reading it."""
+    return _handed_out(session, query, list(read(query)))
+
+
+def listed_together(session: UnitOfWork, *queries: Query) -> list[list[Any]]:
+    """The records of several queries, in one round trip; one call, so one audit entry (AUD-4)."""
+    found = session.select_many(queries)
+    session.note_read(queries[0], (record.id for record in found[0]))
+    for records in found:
+        session.hand_out(records)
+    return found
 
 
 def all_of_it(session: UnitOfWork, query: Query) -> list[Any]:

@@ -4,6 +4,7 @@ from loki_storage.repositories.audit import AuditRepository
 from loki_storage.repositories.corrections import CorrectionRepository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.repositories.exports import ExportLogRepository
+from loki_storage.repositories.outcomes import Outcome
 from loki_storage.repositories.tags import TagRepository
 from loki_storage.repositories.validations import ValidationRepository
 
@@ -12,6 +13,7 @@ __all__ = [
     "CorrectionRepository",
     "DocumentRepository",
     "ExportLogRepository",
+    "Outcome",
     "TagRepository",
     "ValidationRepository",
 ]

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -13,12 +13,22 @@ from loki_storage.models import AuditEntry, Document, Kind
 from loki_storage.protocol import Day
 from loki_storage.query import Compare, Condition, In, Order, equals
 from loki_storage.query_builder import AuditQueryBuilder
+from loki_storage.query_builder.dates import (
+    Moment,
+    days_before,
+    hours_before,
+    last_days,
+    midnight,
+    within,
+)
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.rules import audit as rules
 from loki_storage.rules.change import NO_CLIENT
-from loki_storage.values import Integer, JsonValue
+from loki_storage.values import JsonValue
 
 __all__ = ["AuditRepository"]
+
+TOP_ACTORS = 10
 
 
 class AuditRepository(Repository[AuditEntry]):
@@ -92,21 +102,76 @@ class AuditRepository(Repository[AuditEntry]):
         """What one request did."""
         return self._page([equals(request_id=request_id)], limit, offset)
 
+    def get_recent(
+        self,
+        client_id: str | None = None,
+        hours: int = 24,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+    ) -> list[AuditEntry]:
+        """What was done in the last hours (0 to 876,000), about one client or all."""
+        since = hours_before(self._session.now(), hours)
+        return self._page([*_client(client_id), Compare("timestamp", "ge", since)], limit, offset)
+
+    def search(
+        self,
+        action: AuditAction | str | None = None,
+        entity_type: EntityType | str | None = None,
+        entity_id: int | None = None,
+        actor_id: str | None = None,
+        client_id: str | None = None,
+        request_id: str | None = None,
+        start_date: Moment | None = None,
+        end_date: Moment | None = None,
+        limit: int = DEFAULT_LIMIT,
+        offset: int = 0,
+    ) -> list[AuditEntry]:
+        """Entries that match all that is given; days are UTC days, the end included."""
+        given = {
+            "action": action,
+            "entity_type": entity_type,
+            "entity_id": entity_id,
+            "actor_id": actor_id,
+            "client_id": client_id,
+            "request_id": request_id,
+        }
+        wanted = equals(**{name: value for name, value in given.items() if value is not None})
+        return self._page([wanted, *within("timestamp", start_date, end_date)], limit, offset)
+
+    def get_statistics(self, client_id: str | None = None, days: int = 30) -> dict[str, Any]:
+        """What was done in the last ``days`` times 24 hours; two statements.
+
+        ``{"period_days", "total_actions", "by_action": {action: n}, "by_entity_type": {type: n},
+        "top_actors": [{"actor_id", "actions"}]}``, the ten busiest first.
+        """
+        since = Compare("timestamp", "ge", days_before(self._session.now(), days))
+        query = self._query(*_client(client_id), since)
+        by_action: dict[str, int] = {}
+        by_type: dict[str, int] = {}
+        for group in self._session.aggregate(query, ["action", "entity_type"]):
+            action, entity_type = map(str, group.key)
+            by_action[action] = by_action.get(action, 0) + group.values[0]
+            by_type[entity_type] = by_type.get(entity_type, 0) + group.values[0]
+        actors = self._session.aggregate(query, ["actor_id"])
+        busiest = sorted(actors, key=lambda group: -group.values[0])[:TOP_ACTORS]
+        return {
+            "period_days": days,
+            "total_actions": sum(by_action.values()),
+            "by_action": by_action,
+            "by_entity_type": by_type,
+            "top_actors": [{"actor_id": g.key[0], "actions": g.values[0]} for g in busiest],
+        }
+
     def get_activity_timeline(
         self, client_id: str | None = None, days: int = 7
     ) -> list[dict[str, Any]]:
         """Actions per UTC day, oldest first, empty days included: ``{"date", "actions"}``."""
-        Integer(1, 3_660).accept("days", days)
-        today = self._session.now().date()
-        first = today - timedelta(days=days - 1)
-        since = Compare("timestamp", "ge", _midnight(first))
-        client = [] if client_id is None else [equals(client_id=client_id)]
-        query = self._query(since, *client)
+        listed = last_days(self._session.now().date(), days)
+        query = self._query(*_client(client_id), Compare("timestamp", "ge", midnight(listed[0])))
         per_day: dict[date, dict[str, int]] = defaultdict(dict)
         for group in self._session.aggregate(query, [Day("timestamp"), "action"]):
             day, action = group.key
             per_day[day][str(action)] = group.values[0]  # type: ignore[index]
-        listed = [first + timedelta(days=n) for n in range((today - first).days + 1)]
         return [{"date": day, "actions": per_day.get(day, {})} for day in listed]
 
     def cleanup_old_entries(self, retention_days: int = 365, batch_size: int = 1000) -> int:
@@ -160,5 +225,5 @@ def _tells(entry: AuditEntry, document_id: int) -> bool:
     return any(first <= document_id <= last for first, last in ranges)
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _client(client_id: str | None) -> list[Condition]:
+    return [] if client_id is None else [equals(client_id=client_id)]

@@ -6,7 +6,7 @@ from loki_storage.authorization import Operations
 from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import Kind, Record
 from loki_storage.query import And, Condition, Order, Query, all_of, equals
-from loki_storage.query_builder.reading import listed
+from loki_storage.query_builder.reading import listed, listed_together
 from loki_storage.query_builder.visibility import visible
 from loki_storage.unit_of_work import UnitOfWork
 
@@ -77,6 +77,10 @@ class Repository(Operations, Generic[R]):
     def _list(self, query: Query) -> list[Any]:
         """The query's records, handed out once the read is audited, if it is to be (AUD-4)."""
         return listed(self._session, query)
+
+    def _lists(self, *queries: Query) -> list[list[Any]]:
+        """The records of several queries in one round trip; the first one is what the read is."""
+        return listed_together(self._session, *queries)
 
     def _first(self, query: Query) -> R | None:
         return next(iter(self._list(query.evolve(limit=1))), None)

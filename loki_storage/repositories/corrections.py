@@ -17,7 +17,7 @@ from loki_storage.query import And, Condition, InQuery, Order, Query, equals
 from loki_storage.query_builder import CorrectionQueryBuilder
 from loki_storage.query_builder.chains import of_document
 from loki_storage.query_builder.visibility import visible
-from loki_storage.repositories.base import Repository
+from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.rules import corrections as rules
 from loki_storage.rules.change import Change
@@ -179,10 +179,28 @@ class CorrectionRepository(Repository[Correction]):
         query = self._query(equals(validation_id=validation_id), self._visible())
         return self._list(query.evolve(order=(Order("id"),)))
 
-    def get_pending(self, client_id: str | None = None) -> list[Correction]:
-        """Up to 100 corrections that wait for a decision, newest first."""
-        client = [] if client_id is None else [equals(client_id=client_id)]
-        return self._newest(equals(status=CorrectionStatus.PENDING), *client, limit=100)
+    def get_pending(
+        self, client_id: str | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
+    ) -> list[Correction]:
+        """Corrections that wait for a decision, of one client or of all, newest first."""
+        found = self.query().pending_only().order_by("created_at", "desc")
+        found = found if client_id is None else found.by_client(client_id)
+        return self._list(found.limit(limit).offset(offset).build())
+
+    def get_statistics(self, client_id: str | None = None) -> dict[str, Any]:
+        """How many corrections there are, by status and by type; one statement.
+
+        ``{"total_corrections", "pending", "applied", "rejected", "reverted", "by_type":
+        {type: n}}``.
+        """
+        found = self.query() if client_id is None else self.query().by_client(client_id)
+        statuses = dict.fromkeys(map(str, CorrectionStatus), 0)
+        by_type: dict[str, int] = {}
+        for group in found.aggregate(["correction_type", "status"]):
+            correction_type, status = map(str, group.key)
+            by_type[correction_type] = by_type.get(correction_type, 0) + group.values[0]
+            statuses[status] += group.values[0]
+        return {"total_corrections": sum(statuses.values()), **statuses, "by_type": by_type}
 
     def get_history(self, id: int, include_deleted: bool = False) -> list[CorrectionHistory]:
         """Every step in a correction's life, oldest first."""
@@ -191,9 +209,9 @@ class CorrectionRepository(Repository[Correction]):
 
     # What rules ask of the store
 
-    def _newest(self, *conditions: Condition, limit: int | None = None) -> list[Correction]:
+    def _newest(self, *conditions: Condition) -> list[Correction]:
         query = self._query(*conditions, self._visible(), order=(Order("created_at", True),))
-        return self._list(query.evolve(limit=limit))
+        return self._list(query)
 
     def _history(self, id: int) -> Query:
         return self._session.query(

@@ -1,11 +1,9 @@
-"""Documents, their versions, deletes and restores, and their tags."""
+"""Documents, their versions, deletes and restores, and their tags: one at a time."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import Any
 
-from loki_storage.authorization import not_an_operation
-from loki_storage.errors import InvalidField, InvalidValue, NotFound
+from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import (
     Chain,
     Correction,
@@ -13,26 +11,20 @@ from loki_storage.models import (
     Document,
     DocumentTag,
     DocumentType,
-    Kind,
     Record,
     Tag,
     Validation,
     ValidationResult,
 )
 from loki_storage.query import (
-    And,
-    Compare,
-    Condition,
     InQuery,
     Order,
     Query,
-    all_of,
-    any_of,
     equals,
 )
-from loki_storage.query_builder import DocumentQueryBuilder
 from loki_storage.repositories import races
-from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
+from loki_storage.repositories.bulk import BulkDocuments
+from loki_storage.repositories.document_reads import DocumentReads
 from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
@@ -43,14 +35,9 @@ from loki_storage.values import JsonValue
 
 __all__ = ["DocumentRepository"]
 
-Versions = Literal["heads", "all"]
 
-
-class DocumentRepository(Repository[Document]):
+class DocumentRepository(BulkDocuments, DocumentReads):
     """Documents of the session's tenant."""
-
-    kind: ClassVar[Kind] = Document
-    noun = "document"
 
     # Writing
 
@@ -166,108 +153,7 @@ class DocumentRepository(Repository[Document]):
             unit._purge(root_id)
         return roots
 
-    # Reading
-
-    @not_an_operation
-    def query(self) -> DocumentQueryBuilder:
-        """Versions by any condition, in any order."""
-        return DocumentQueryBuilder(self._session)
-
-    def get_by_id(self, id: int, include_deleted: bool = False) -> Document | None:
-        """The version, or None where it is unknown, another tenant's, or deleted (DEL-2).
-
-        A read by key; it costs a third of the query that an audited read is told by.
-        """
-        if self._session.context.audit_reads:
-            return super().get_by_id(id, include_deleted)
-        document = self._session.get(Document, id)
-        if document is None or (document.is_deleted and not include_deleted):
-            return None
-        self._session.hand_out([document])
-        return document
-
-    def get_by_hash(self, content_hash: str, client_id: str) -> Document | None:
-        """The client's live head with this content hash; of several the first stored."""
-        heads = equals(client_id=client_id, content_hash=content_hash, is_latest=True)
-        return self._first(self._query(heads, self._visible()))
-
-    def get_latest_version(self, id: int) -> Document | None:
-        """The live head of the chain that ``id`` is a member of (VER-8)."""
-        return self._first(self._query(self._same_chain(id), equals(is_latest=True)))
-
-    def get_version_history(self, id: int, include_deleted: bool = False) -> list[Document]:
-        """The versions, ascending; any member may be named, also a deleted one (VER-8)."""
-        where = all_of(self._same_chain(id), And(()) if include_deleted else self._visible())
-        return self._list(self._query(where, order=(Order("version"),)))
-
-    def get_as_of(self, id: int, time: datetime, include_deleted: bool = False) -> Document | None:
-        """The highest version that was there at a time and is live today (VER-8).
-
-        ``include_deleted``: one that was deleted since then counts, too.
-        """
-        live = self._visible()
-        if include_deleted:
-            live = any_of(live, Compare("deleted_at", "gt", time))
-        there = Compare("created_at", "le", time)
-        return self._first(
-            self._query(self._same_chain(id), there, live, order=(Order("version", True),))
-        )
-
-    def get_by_client(
-        self,
-        client_id: str,
-        limit: int = DEFAULT_LIMIT,
-        offset: int = 0,
-        include_deleted: bool = False,
-        versions: Versions = "heads",
-    ) -> list[Document]:
-        """A client's documents, newest first; with ``include_deleted`` deleted versions too."""
-        shown = self._shown(versions)
-        if include_deleted:
-            shown = any_of(shown, equals(is_deleted=True))
-        query = self._query(equals(client_id=client_id), shown, order=(Order("created_at", True),))
-        return self._list(query.evolve(limit=limit, offset=offset))
-
-    def count(self, versions: Versions = "heads", **filters: Any) -> int:
-        """How many live documents (``versions="all"``: versions) have these field values."""
-        return self._session.count(self._filtered(filters).narrow(self._shown(versions)))
-
-    def get_all(
-        self,
-        limit: int = DEFAULT_LIMIT,
-        offset: int = 0,
-        order_by: str | None = None,
-        ascending: bool = False,
-        versions: Versions = "heads",
-        **filters: Any,
-    ) -> list[Document]:
-        """A page of live documents, newest first."""
-        order = Order(order_by or self.default_order, not ascending)
-        query = self._filtered(filters).narrow(self._shown(versions))
-        return self._list(query.evolve(order=(order,), limit=limit, offset=offset))
-
-    def filter_by(self, versions: Versions = "heads", **filters: Any) -> list[Document]:
-        """Up to 100 live documents that have these field values, newest first."""
-        query = self._filtered(filters).narrow(self._shown(versions))
-        return self._list(query.evolve(limit=DEFAULT_LIMIT))
-
-    def verify(self, id: int) -> bool:
-        """Whether the stored content still has the stored hash and length (DOC-1)."""
-        document = self._found(self.get_by_id(id, include_deleted=True), id)
-        hashed = rules.content_hash(document.content) == document.content_hash
-        return hashed and len(document.content) == document.content_length
-
     # Tags
-
-    def tags_of(self, id: int) -> list[Tag]:
-        """The tags of the document that ``id`` is a version of, by name (TAG-2)."""
-        links = Query(
-            DocumentTag,
-            self._session.tenant,
-            InQuery("document_id", self._query(equals(id=id)), "root_id"),
-        )
-        query = self._session.query(Tag, InQuery("id", links, "tag_id"), order=(Order("name"),))
-        return self._list(query)
 
     def add_tag(self, id: int, name: str) -> Tag:
         """Put a tag on the document; an unknown name becomes a tag (TAG-1, DEL-5)."""
@@ -276,7 +162,7 @@ class DocumentRepository(Repository[Document]):
             tag, known = TagRepository(self._session).named(name)
             if known and self._link(chain.id, tag.id) is not None:
                 return tag
-            link = self._new_link(chain.id, tag.id)
+            link = self._fresh_link(chain.id, tag.id)
             change = tag_rules.link(chain, [link])
             there = races.link_there(self._session, link)
             self._session.add(change, there, self._deleted_lost(id, chain))
@@ -291,14 +177,6 @@ class DocumentRepository(Repository[Document]):
             self._session.add(tag_rules.unlink(chain, link), self._deleted_lost(id, chain))
 
     # What rules ask of the store
-
-    def _shown(self, versions: str) -> Condition:
-        if versions not in ("heads", "all"):
-            raise InvalidValue("versions", 'must be "heads" or "all"')
-        return equals(is_latest=True) if versions == "heads" else self._visible()
-
-    def _same_chain(self, id: int) -> Condition:
-        return InQuery("root_id", self._query(equals(id=id)), "root_id")
 
     def _same_text(self, document: Document) -> Document | None:
         heads = equals(
@@ -382,13 +260,11 @@ class DocumentRepository(Repository[Document]):
 
     def _links(self, root_id: int, names: Sequence[str]) -> list[DocumentTag]:
         tags, listed = TagRepository(self._session), name_list("tags", names)
-        return [self._new_link(root_id, tags.named(n)[0].id) for n in dict.fromkeys(listed)]
+        return [self._fresh_link(root_id, tags.named(n)[0].id) for n in dict.fromkeys(listed)]
 
-    def _new_link(self, root_id: int, tag_id: int) -> DocumentTag:
+    def _fresh_link(self, root_id: int, tag_id: int) -> DocumentTag:
         id = self._session.new_ids({DocumentTag: 1})[DocumentTag][0]
-        return DocumentTag(
-            id=id, tenant_id=self._session.tenant, document_id=root_id, tag_id=tag_id
-        )
+        return self._new_link(id, root_id, tag_id)
 
     def _roots(self, ids: Iterable[int] | Query) -> list[int]:
         """The chains of these documents, each once."""

@@ -1,10 +1,12 @@
 """Tags: labels with unique names, on documents as a whole."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from loki_storage.authorization import not_an_operation
 from loki_storage.errors import Duplicate
 from loki_storage.models import DocumentTag, Kind, Tag
-from loki_storage.query import Order, equals
+from loki_storage.query import In, Order, equals
 from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
 from loki_storage.rules import tags as rules
@@ -75,6 +77,20 @@ class TagRepository(Repository[Tag]):
         tag = self._new(name)
         self._session.add(rules.create(tag), races.tag_there(self._session, tag))
         return tag, False
+
+    @not_an_operation
+    def all_named(self, names: Sequence[str]) -> dict[str, int]:
+        """The ids of the tags of these names, in one read; created where there is none."""
+        for name in names:
+            Tag.domains["name"].accept("tags", name)
+        found = self._session.select(self._query(In("name", names))) if names else ()
+        ids = {tag.name: tag.id for tag in found}
+        for name in names:
+            if name not in ids:
+                tag = self._new(name)
+                self._session.add(rules.create(tag), races.tag_there(self._session, tag))
+                ids[name] = tag.id
+        return ids
 
     def _new(self, name: str, **fields: Any) -> Tag:
         return Tag(

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
 from loki_storage.authorization import not_an_operation
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel, Severity
@@ -12,35 +12,35 @@ from loki_storage.errors import (
     InvalidValue,
     NotFound,
 )
-from loki_storage.models import Document, Kind, Validation, ValidationResult
-from loki_storage.protocol import Count, Max
+from loki_storage.models import Document, Validation, ValidationResult
+from loki_storage.protocol import Max
 from loki_storage.query import (
     And,
-    Compare,
     Condition,
     InQuery,
     Order,
     Query,
-    all_of,
+    Text,
     equals,
 )
 from loki_storage.query_builder import ValidationQueryBuilder, ValidationResultQueryBuilder
 from loki_storage.query_builder.chains import of_document
+from loki_storage.query_builder.dates import Moment
 from loki_storage.query_builder.visibility import visible
 from loki_storage.repositories import races
-from loki_storage.repositories.base import Repository
+from loki_storage.repositories.base import DEFAULT_LIMIT
+from loki_storage.repositories.validation_statistics import ValidationStatistics
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
 from loki_storage.rules.names import name_list
-from loki_storage.values import Integer, JsonValue
+from loki_storage.values import JsonValue
 
 __all__ = ["ValidationRepository"]
 
 
-class ValidationRepository(Repository[Validation]):
+class ValidationRepository(ValidationStatistics):
     """Validations of the session's tenant; those of deleted documents only on request (DEL-1)."""
 
-    kind: ClassVar[Kind] = Validation
     noun = "validation"
 
     # Writing
@@ -184,11 +184,8 @@ class ValidationRepository(Repository[Validation]):
         self, id: int, include_deleted: bool = False
     ) -> tuple[Validation, list[ValidationResult]] | None:
         """A validation and all its results, in one round trip."""
-        shown = () if include_deleted else (self._visible(),)
-        found, results = self._session.select_many(
-            [self._query(equals(id=id), *shown), self._results(id)]
-        )
-        self._session.note_read(self._query(equals(id=id)), [row.id for row in found])
+        shown = And(()) if include_deleted else self._visible()
+        found, results = self._lists(self._query(equals(id=id), shown), self._results(id))
         return (found[0], results) if found else None
 
     def get_by_document(self, document_id: int, versions: str = "all") -> list[Validation]:
@@ -198,39 +195,41 @@ class ValidationRepository(Repository[Validation]):
 
     def get_recent(self, client_id: str | None = None, limit: int = 10) -> list[Validation]:
         """The newest validations, of one client or of all."""
-        query = self._query(*_client(client_id), self._visible())
-        return self._list(query.evolve(order=(Order("created_at", True),), limit=limit))
+        found = self.query() if client_id is None else self.query().by_client(client_id)
+        return self._list(found.order_by("created_at", "desc").limit(limit).build())
 
-    def get_gate_failure_stats(
-        self, client_id: str | None = None, days: int | None = None, limit: int = 10
-    ) -> list[dict[str, Any]]:
-        """Gates by number of failures, most first, each with its worst severity by rank."""
-        Integer(minimum=0).accept("limit", limit)
-        conditions: list[Condition] = [*_client(client_id), equals(status=GateStatus.FAIL)]
-        if days is not None:
-            since = self._session.now() - timedelta(days=days)
-            conditions.append(Compare("created_at", "ge", since))
-        query = self._session.query(ValidationResult, all_of(*conditions, self._visible_results()))
-        groups = self._session.aggregate(
-            query, ["gate_key", "module_id", "gate_id"], [Count(), Max("severity")]
-        )
-        most = sorted(groups, key=lambda group: (-group.values[0], group.key[0]))[:limit]
-        return [
-            {
-                "gate_key": group.key[0],
-                "module_id": group.key[1],
-                "gate_id": group.key[2],
-                "failure_count": group.values[0],
-                "max_severity": group.values[1],
-            }
-            for group in most
-        ]
+    def get_by_risk_level(
+        self,
+        risk: RiskLevel | str,
+        client_id: str | None = None,
+        start_date: Moment | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> list[Validation]:
+        """Validations of an overall risk, of one client or of all, newest first."""
+        found = self.query().by_risk(risk).date_range(start_date)
+        found = found if client_id is None else found.by_client(client_id)
+        return self._list(found.order_by("created_at", "desc").limit(limit).build())
 
-    def get_risk_breakdown(self, client_id: str | None = None) -> dict[str, int]:
-        """How many validations have each overall risk, worst first, unseen ones with 0."""
-        query = self._query(*_client(client_id), self._visible())
-        counts = {g.key[0]: g.values[0] for g in self._session.aggregate(query, ["overall_risk"])}
-        return {level.value: counts.get(level, 0) for level in RiskLevel}
+    def search_results(
+        self,
+        query: str | None = None,
+        scope: ResultScope | str | None = None,
+        status: GateStatus | str | None = None,
+        severity: Severity | str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        client_id: str | None = None,
+    ) -> list[ValidationResult]:
+        """What gates said, newest first; each argument that is given narrows it.
+
+        ``query``: a text in message, suggestion, legal source or gate key, literally and whatever
+        its case (QRY-4).
+        """
+        given = {"scope": scope, "status": status, "severity": severity, "client_id": client_id}
+        found = self.query_results().filter_by(**{k: v for k, v in given.items() if v is not None})
+        if query is not None:
+            fields = ("message", "suggestion", "legal_source", "gate_key")
+            found = found.or_filter(*(Text("contains", f, query, False) for f in fields))
+        return self._list(found.order_by("created_at", "desc").limit(limit).build())
 
     # What rules ask of the store
 
@@ -277,10 +276,6 @@ class ValidationRepository(Repository[Validation]):
     def _done(self, change: Change, id: int) -> Validation:
         self._session.add(change)
         return self._found(self._session.get(Validation, id), id)
-
-
-def _client(client_id: str | None) -> list[Condition]:
-    return [] if client_id is None else [equals(client_id=client_id)]
 
 
 def _known(risk: RiskLevel | str) -> RiskLevel:

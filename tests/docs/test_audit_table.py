@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from inspect import isfunction
+from inspect import ismethod
 from typing import Any
 
 import attrs
@@ -129,6 +129,26 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("documents.add_tag", "the tag is new"): lambda s, w: s.documents.add_tag(w.document, "new"),
     ("documents.add_tag", "it has the tag"): lambda s, w: s.documents.add_tag(w.document, "old"),
     ("documents.remove_tag", ""): lambda s, w: s.documents.remove_tag(w.document, "old"),
+    ("documents.create_documents", "two, the second with a new tag"): (
+        lambda s, w: s.documents.create_documents(
+            [
+                {"content": "new", "document_type": "email", "client_id": CLIENT},
+                {"content": "x", "document_type": "email", "client_id": CLIENT, "tags": ["a"]},
+            ]
+        )
+    ),
+    ("documents.delete_documents", "two, one deleted already"): (
+        lambda s, w: s.documents.delete_documents([w.document, w.deleted])
+    ),
+    ("documents.restore_documents", "two, one live already"): (
+        lambda s, w: s.documents.restore_documents([w.document, w.deleted])
+    ),
+    ("documents.tag_documents", "two, a new tag"): (
+        lambda s, w: s.documents.tag_documents([w.document, w.untagged], "new")
+    ),
+    ("documents.untag_documents", "two, one has the tag"): (
+        lambda s, w: s.documents.untag_documents([w.document, w.untagged], "old")
+    ),
     ("validations.create_validation", ""): (
         lambda s, w: s.validations.create_validation(w.document, ["m"], CLIENT)
     ),
@@ -193,7 +213,18 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("exports.get_by_id", "`audit_reads=True`"): lambda s, w: s.exports.get_by_id(w.export),
 }
 
-READING = ("get", "count", "exists", "filter_by", "list", "query", "tags_of", "verify")
+READING = (
+    "count",
+    "diff",
+    "exists",
+    "filter_by",
+    "get",
+    "list",
+    "query",
+    "search",
+    "tags_of",
+    "verify",
+)
 """How the names of methods begin that write nothing."""
 
 
@@ -260,13 +291,19 @@ def writing_methods() -> set[str]:
             f"{attribute}.{method}"
             for attribute in dir(type(session))
             if isinstance(repository := getattr(session, attribute, None), Repository)
-            for method, value in vars(type(repository)).items()
-            if isfunction(value) and not method.startswith(("_", *READING))
+            for method in dir(repository)
+            if ismethod(getattr(repository, method)) and not method.startswith(("_", *READING))
         }
     return found - NOT_FOR_USERS
 
 
-NOT_FOR_USERS = {"documents.view", "exports.new_id", "tags.named", "tags.of_name"}
+NOT_FOR_USERS = {
+    "documents.view",
+    "exports.new_id",
+    "tags.all_named",
+    "tags.named",
+    "tags.of_name",
+}
 """What repositories offer to each other; ``tags.named`` is tried through ``add_tag``."""
 
 
