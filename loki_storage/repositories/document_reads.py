@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from loki_storage.authorization import not_an_operation
 from loki_storage.enums import DocumentType
@@ -28,7 +28,9 @@ from loki_storage.query_builder.reading import found_by
 from loki_storage.query_builder.visibility import visible
 from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.rules import documents as rules
-from loki_storage.rules.differences import DocumentDiff, compare
+
+if TYPE_CHECKING:
+    from loki_storage.rules.differences import DocumentDiff
 
 __all__ = ["DocumentReads", "Versions"]
 
@@ -123,6 +125,8 @@ class DocumentReads(Repository[Document]):
         either = any_of(equals(id=id_a), equals(id=id_b))
         found = {document.id: document for document in self._list(self._query(either, shown))}
         before, after = (self._found(found.get(id), id) for id in (id_a, id_b))
+        from loki_storage.rules.differences import compare  # with difflib, for those who ask only
+
         return compare(before, after)
 
     # Many

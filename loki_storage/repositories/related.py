@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import (
@@ -30,8 +28,7 @@ __all__ = ["RELATIONSHIPS", "related"]
 Related = dict[int, list[Any]]
 
 
-@attrs.frozen
-class Relationship:
+class Relationship(NamedTuple):
     """``theirs`` of the other kind's records equals ``ours``; in this order."""
 
     kind: Kind
