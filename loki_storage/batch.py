@@ -143,7 +143,7 @@ class Batch:
             or any(id in ids.get(kind, ()) for kind, id in named)
         ):
             raise InvalidValue("batch", "names a row more than once")
-        if any(rows.distinct("tenant_id") != {self.tenant} for rows in inserts.values()):
+        if any(rows.tenants != {self.tenant} for rows in inserts.values()):
             raise InvalidValue("tenant_id", "is not the batch's tenant")
 
     @cached_property

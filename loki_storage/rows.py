@@ -4,13 +4,11 @@ One intercepted document brings 200 rows. From the report to the database they s
 all of them share is held once, and no record is made unless somebody looks at one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from types import MappingProxyType
-from typing import Any, Self, TypeVar, overload
-
-import attrs
+from typing import Any, TypeVar, overload
 
 from loki_storage.errors import InvalidValue
 from loki_storage.models import Record
@@ -21,35 +19,35 @@ R = TypeVar("R", bound=Record)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@attrs.frozen(slots=False, eq=False, repr=False)
 class Rows(Sequence[R]):
-    """A sequence of records that are made when somebody asks for one of them.
+    """A sequence of records with two faces, columns and records, each made when it is asked for.
 
     ``columns``: by field, the ``id`` among them, one value per row as a record stores it.
     ``same``: by field, the value that all rows store. A field in neither is None. Values are taken
     as they are, like those of ``Kind.trusted``: they were checked before.
     """
 
-    kind: type[R]
-    columns: Mapping[str, Sequence[Any]]
-    same: Mapping[str, Any] = _NOTHING
-
-    def __attrs_post_init__(self) -> None:
-        if len(set(map(len, self.columns.values()))) != 1:
-            raise InvalidValue("columns", f"must have one value for each of {self.kind.table}")
+    def __init__(
+        self,
+        kind: type[R],
+        columns: Mapping[str, Sequence[Any]],
+        same: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        if len(set(map(len, columns.values()))) != 1:
+            raise InvalidValue("columns", f"must have one value for each of {kind.table}")
+        self.kind, self.same, self.ids = kind, same, columns["id"]
+        self.columns = columns
 
     @classmethod
-    def of(cls, records: Iterable[R]) -> Self:
+    def of(cls, records: Sequence[R]) -> "Rows[R]":
         """These records, which are of one kind, and at least one."""
-        held = tuple(records)
-        kind, values = type(held[0]), [record.__dict__ for record in held]
-        columns = {f: [row[name] for row in values] for f, name in kind.attributes.items()}
-        rows = cls(kind, columns)
-        rows.__dict__["records"] = held
+        rows: Rows[R] = cls.__new__(cls)
+        rows.kind, rows.same, rows.ids = type(records[0]), _NOTHING, [each.id for each in records]
+        rows.records = records
         return rows
 
     @classmethod
-    def copies(cls, record: R, **columns: Sequence[Any]) -> Self:
+    def copies(cls, record: R, **columns: Sequence[Any]) -> "Rows[R]":
         """A record many times over, but for the values in these columns."""
         return cls(type(record), columns, {field: record.stored(field) for field in record.domains})
 
@@ -62,30 +60,33 @@ class Rows(Sequence[R]):
         columns = ((f, chain.from_iterable(part.column(f) for part in parts)) for f in kind.domains)
         return cls(kind, {field: list(column) for field, column in columns})
 
-    @property
-    def ids(self) -> Sequence[int]:
-        return self.columns["id"]
+    @cached_property
+    def columns(self) -> Mapping[str, Sequence[Any]]:
+        """The values by field, of fields that rows do not share."""
+        held = [record.__dict__ for record in self.records]
+        return {f: [values[name] for values in held] for f, name in self.kind.attributes.items()}
 
     @cached_property
-    def records(self) -> tuple[R, ...]:
+    def records(self) -> Sequence[R]:
         """All of them, made once."""
-        return tuple(map(self.kind.trusted, *map(self._values, self.kind.domains)))
+        columns, same = self.columns, self.same
+        values = (columns[f] if f in columns else repeat(same.get(f)) for f in self.kind.domains)
+        return tuple(map(self.kind.trusted, *values))
+
+    @property
+    def tenants(self) -> set[str]:
+        """Whose they are."""
+        if "columns" not in self.__dict__:
+            return {record.tenant_id for record in self.records}
+        return set(self.columns.get("tenant_id") or (self.same["tenant_id"],))
 
     def column(self, field: str) -> Sequence[Any]:
         """The values of a field, one per row."""
         column = self.columns.get(field)
         return [self.same.get(field)] * len(self) if column is None else column
 
-    def distinct(self, field: str) -> set[Any]:
-        """The values of a field, each once."""
-        return set(self.columns.get(field) or (self.same.get(field),))
-
-    def _values(self, field: str) -> Iterable[Any]:
-        column = self.columns.get(field)
-        return repeat(self.same.get(field)) if column is None else column
-
     def __len__(self) -> int:
-        return len(self.columns["id"])
+        return len(self.ids)
 
     @overload
     def __getitem__(self, index: int) -> R: ...
@@ -100,7 +101,7 @@ class Rows(Sequence[R]):
         return record
 
     def __eq__(self, other: object) -> bool:
-        return self.records == other.records if isinstance(other, Rows) else NotImplemented
+        return list(self) == list(other) if isinstance(other, Rows) else NotImplemented
 
     def __repr__(self) -> str:
         """Kind and number alone, as a record's shows its id alone."""

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -20,8 +21,11 @@ from loki_storage import (
 from loki_storage.models import (
     AuditEntry,
     Chain,
+    Correction,
     CorrectionHistory,
     Document,
+    Kind,
+    Record,
     Validation,
     ValidationResult,
 )
@@ -183,12 +187,22 @@ def test_no_record_is_made_of_what_comes_by_the_hundred(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the line to the commit, results, corrections and histories stay columns."""
-    made: list[int] = []
+    line = sample(corrected=True)
+    made: list[Kind] = []
+    line["corrections"]["corrections_applied"] *= 5
     with open_storage(f"sqlite:///{tmp_path}/loki.db") as store:
-        record(store, "warm", Intercept.from_line(sample(corrected=True)))
-        for kind in (ValidationResult, CorrectionHistory):
-            monkeypatch.setattr(kind, "trusted", staticmethod(lambda *values: made.append(1)))
-        line = sample(corrected=True)
-        done = record(store, "default", Intercept.from_line(line))
-        assert done.validation.id
-    assert made == []
+        for kind in (ValidationResult, Correction, CorrectionHistory):
+            trusted = counted(kind.trusted, made)
+            monkeypatch.setattr(kind, "trusted", staticmethod(trusted))
+        record(store, "default", Intercept.from_line(line))
+        assert made == [Correction], "the first, for what all of them say"
+        assert count(store, "default", ValidationResult) == 32
+
+
+def counted(make: Callable[..., Record], made: list[Kind]) -> Callable[..., Record]:
+    def counting(*values: Any) -> Record:
+        record = make(*values)
+        made.append(type(record))
+        return record
+
+    return counting

@@ -35,7 +35,8 @@ def test_rows_are_the_records_that_they_stand_for(table: list[Any], data: st.Dat
     assert rows == packed(table) == Rows.of(table)
     for field in type(table[0]).domains:
         expected = [record.stored(field) for record in table]
-        assert (list(rows.column(field)), rows.distinct(field)) == (expected, set(expected))
+        assert list(rows.column(field)) == list(Rows.of(table).column(field)) == expected
+    assert rows.tenants == Rows.of(table).tenants == {record.tenant_id for record in table}
 
 
 @given(drawn_tables, st.integers(1, 4))

@@ -1,16 +1,15 @@
-"""Values to what a driver binds, and rows back to records.
+"""Records to rows and back, by functions that are generated once per kind; columns as wholes.
 
-Rows come back by a function that is generated once per kind, with one expression per field and no
-loop over fields: a record costs less than a microsecond.
+A generated function has one expression per field and no loop over fields: a record costs less than
+a microsecond each way.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from loki_storage.models import Kind
+from loki_storage.models import Kind, Record
 from loki_storage.rows import Rows
 from loki_storage.values import Domain, Json, JsonText, Word
 from loki_storage_sql.dialect import Dialect
@@ -20,6 +19,7 @@ __all__ = [
     "field_decoder",
     "field_encoder",
     "record_decoder",
+    "record_encoder",
     "row_decoder",
     "rows_encoder",
 ]
@@ -38,11 +38,12 @@ class Encoded:
     columns: dict[str, Sequence[Any]] = attrs.field(repr=False)
     same: dict[str, Any] = attrs.field(repr=False)
 
-    def tuples(self, fields: Sequence[str]) -> list[tuple[Any, ...]]:
-        """One tuple of these fields per row; one of the fields at least has a column."""
-        columns, same = self.columns, self.same
-        values = (columns[f] if f in columns else repeat(same.get(f)) for f in fields)
-        return list(zip(*values, strict=False))
+
+def record_encoder(
+    kind: Kind, dialect: Dialect, fields: Sequence[str]
+) -> Callable[[Iterable[Record]], list[Row]]:
+    """A function from records to rows of these fields: for few, faster than columns."""
+    return _encoding(kind, dialect, fields).build("encode")
 
 
 def rows_encoder(
@@ -101,6 +102,31 @@ class _Source:
         exec(self.text, self._scope)
         built: Function = self._scope[function]
         return built
+
+
+def _encoding(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> _Source:
+    made = _Source()
+    values = [
+        _encoded(made, f, kind.domains[f], dialect, f"d[{kind.attributes[f]!r}]") for f in fields
+    ]
+    row = "\n".join(f"            {value}," for value in values)
+    made.text = (
+        "def encode(records):\n"
+        f"    return [\n        (\n{row}\n        )\n"
+        "        for d in [record.__dict__ for record in records]\n"
+        "    ]"
+    )
+    return made
+
+
+def _encoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value: str) -> str:
+    encode = field_encoder(domain, dialect)
+    if encode is None:
+        return value
+    name = "str" if encode is str else made.name(f"encode_{field}", encode)
+    if domain.nullable:
+        return f"None if (v := {value}) is None else {name}(v)"
+    return f"{name}({value})"
 
 
 def _decoding(kind: Kind, dialect: Dialect) -> _Source:

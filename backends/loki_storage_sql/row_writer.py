@@ -11,7 +11,7 @@ from loki_storage.errors import StaleWrite
 from loki_storage.models import Kind
 from loki_storage.rows import Rows
 from loki_storage.values import Integer
-from loki_storage_sql.codecs import field_encoder, rows_encoder
+from loki_storage_sql.codecs import field_encoder, record_encoder, rows_encoder
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Dialect
@@ -57,14 +57,15 @@ class RowWriter:
         self.fields = fields or tuple(kind.domains)
         self._encoders = {f: field_encoder(domain, dialect) for f, domain in kind.domains.items()}
         self.encode = rows_encoder(kind, dialect, self.fields)
+        self._encode_few = record_encoder(kind, dialect, self.fields)
 
     def insert(self, connection: Connection, rows: Rows[Any]) -> None:
-        encoded = self.encode(rows)
-        if len(rows) >= MANY:
-            self.dialect.insert_many(connection, self.table, encoded.columns, encoded.same)
-        else:
+        if len(rows) < MANY:
             text = insert_text(self.dialect, self.table, self.fields)
-            connection.executemany(text, encoded.tuples(self.fields))
+            connection.executemany(text, self._encode_few(rows.records))
+        else:
+            encoded = self.encode(rows)
+            self.dialect.insert_many(connection, self.table, encoded.columns, encoded.same)
 
     def update(
         self, connection: Connection, tenant: str, updates: Sequence[Update], guard: Fields

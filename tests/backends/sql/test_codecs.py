@@ -1,7 +1,7 @@
 """Records to rows and back: exactly, and with the types that records and drivers have."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,23 +17,16 @@ from loki_storage_sql.codecs import (
     field_decoder,
     field_encoder,
     record_decoder,
+    record_encoder,
     row_decoder,
     rows_encoder,
 )
 from loki_storage_sqlite.dialect import SqliteDialect
-from tests.strategies import kinds, pool, records, sample
+from tests.strategies import kinds, pool, records, sample, tables
 
 DIALECT = SqliteDialect()
-
-
-def record_encoder(kind: Kind, fields: Sequence[str]) -> Callable[[Sequence[Any]], list[Any]]:
-    """Records to rows of these fields, as they go to the driver."""
-    encode = rows_encoder(kind, DIALECT, fields)
-    return lambda records: encode(Rows.of(records)).tuples(fields)
-
-
 CODECS = {
-    kind: (record_encoder(kind, tuple(kind.domains)), record_decoder(kind, DIALECT))
+    kind: (record_encoder(kind, DIALECT, tuple(kind.domains)), record_decoder(kind, DIALECT))
     for kind in KINDS.values()
 }
 STORABLE = {int, float, str, type(None)}
@@ -76,7 +69,7 @@ def test_chosen_fields_come_back_as_records_hold_them(data: st.DataObject) -> No
     record = data.draw(kinds.flatmap(records))
     kind: Kind = type(record)
     fields = data.draw(st.lists(st.sampled_from(list(kind.domains)), min_size=2, unique=True))
-    (row,) = record_encoder(kind, fields)([record])
+    (row,) = record_encoder(kind, DIALECT, fields)([record])
     assert row_decoder(kind, DIALECT, fields)(row) == tuple(map(record.stored, fields))
 
 
@@ -87,10 +80,23 @@ def test_single_values_agree_with_whole_records(kind: Kind) -> None:
         for value in pool(domain):
             record = sample(kind).evolve(**{field: value})
             kept = record.stored(field)
-            (row,) = record_encoder(kind, ("id", field))([record])
+            (row,) = record_encoder(kind, DIALECT, ("id", field))([record])
             encoded = kept if kept is None or encode is None else encode(kept)
             assert encoded == row[1]
             assert (decode(encoded), type(decode(encoded))) == (kept, type(kept))
+
+
+@given(st.data())
+def test_columns_agree_with_whole_records(data: st.DataObject) -> None:
+    table = data.draw(kinds.flatmap(tables).filter(bool))
+    kind, fields = type(table[0]), list(type(table[0]).domains)
+    rows = data.draw(st.sampled_from([Rows.of(table), Rows.copies(table[0], id=range(1, 4))]))
+    encoded = rows_encoder(kind, DIALECT, fields)(rows)
+    assert encoded.columns.keys().isdisjoint(encoded.same)
+    for field, expected in zip(fields, zip(*CODECS[kind][0](rows), strict=True), strict=True):
+        column = encoded.columns.get(field, [encoded.same.get(field)] * len(rows))
+        assert list(map(repr, column)) == list(map(repr, expected))
+        assert set(map(type, column)) <= STORABLE
 
 
 def test_words_come_back_as_members_and_unknown_ones_as_they_are() -> None:

@@ -37,10 +37,9 @@ from loki_storage.query import (
     Query,
     Text,
 )
-from loki_storage.rows import Rows
 from loki_storage.values import Integer, Json, Time, Word
 from loki_storage.values import Text as TextDomain
-from loki_storage_sql.codecs import rows_encoder
+from loki_storage_sql.codecs import record_encoder
 from loki_storage_sql.dialect import Column, Narrowing
 from loki_storage_sql.reader import Language
 from loki_storage_sqlite.backend import SqliteBackend, _create
@@ -99,8 +98,7 @@ class Bare(SqliteBackend):
                 connection.execute(f"DELETE FROM {kind.table}")
             for record in records:
                 names = tuple(type(record).domains)
-                encode = rows_encoder(type(record), self._dialect, names)
-                (row,) = encode(Rows.of([record])).tuples(names)
+                (row,) = record_encoder(type(record), self._dialect, names)([record])
                 marks = ", ".join("?" * len(names))
                 text = f"INSERT INTO {record.table} ({', '.join(names)}) VALUES ({marks})"
                 connection.execute(text, row)
