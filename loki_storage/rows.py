@@ -4,14 +4,15 @@ One intercepted document brings 200 rows. From the report to the database they s
 all of them share is held once, and no record is made unless somebody looks at one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from loki_storage.errors import InvalidValue
-from loki_storage.models import Record
+from loki_storage.models import Kind, Record
+from loki_storage.values import Json, JsonText
 
 __all__ = ["Rows"]
 
@@ -24,7 +25,8 @@ class Rows(Sequence[R]):
 
     ``columns``: by field, the ``id`` among them, one value per row as a record stores it.
     ``same``: by field, the value that all rows store. A field in neither is None. Values are taken
-    as they are, like those of ``Kind.trusted``: they were checked before.
+    as they are, like those of ``Kind.trusted``: they were checked before. In a column, JSON is its
+    canonical text, whether as ``JsonText`` or not.
     """
 
     def __init__(
@@ -69,7 +71,8 @@ class Rows(Sequence[R]):
     @cached_property
     def records(self) -> Sequence[R]:
         """All of them, made once."""
-        columns, same = self.columns, self.same
+        same = self.same
+        columns = {f: _stored(self.kind, f, column) for f, column in self.columns.items()}
         values = (columns[f] if f in columns else repeat(same.get(f)) for f in self.kind.domains)
         return tuple(map(self.kind.trusted, *values))
 
@@ -88,6 +91,9 @@ class Rows(Sequence[R]):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __iter__(self) -> Iterator[R]:
+        return iter(self.records)
+
     @overload
     def __getitem__(self, index: int) -> R: ...
     @overload
@@ -95,14 +101,21 @@ class Rows(Sequence[R]):
     def __getitem__(self, index: int | slice) -> R | Sequence[R]:
         if isinstance(index, slice) or "records" in self.__dict__:
             return self.records[index]
-        columns, same = self.columns, self.same
-        values = (columns[f][index] if f in columns else same.get(f) for f in self.kind.domains)
-        record: R = self.kind.trusted(*values)
-        return record
+        one = {field: column[index : index + 1 or None] for field, column in self.columns.items()}
+        return Rows(self.kind, one, self.same).records[0]
 
     def __eq__(self, other: object) -> bool:
-        return list(self) == list(other) if isinstance(other, Rows) else NotImplemented
+        if not isinstance(other, Rows):
+            return NotImplemented
+        return tuple(self.records) == tuple(other.records)
 
     def __repr__(self) -> str:
         """Kind and number alone, as a record's shows its id alone."""
         return f"Rows({self.kind.__name__}, {len(self)})"
+
+
+def _stored(kind: Kind, field: str, column: Sequence[Any]) -> Sequence[Any]:
+    """A column's values as records hold them."""
+    if not isinstance(kind.domains[field], Json):
+        return column
+    return [None if text is None else JsonText(text) for text in column]

@@ -32,6 +32,7 @@ __all__ = [
     "Time",
     "Word",
     "canonical",
+    "composed",
     "parse",
 ]
 
@@ -302,6 +303,11 @@ def canonical(value: object, field: str = "value", *, bounded: bool = True) -> J
     if bounded and _bytes_exceed(text, LIMITS.json_bytes):
         raise InvalidValue(field, f"must be at most {LIMITS.json_bytes} bytes as JSON")
     return JsonText(text)
+
+
+def composed(value: JsonValue) -> JsonText:
+    """The canonical text of what the SDK itself made of names and ids: nothing is checked."""
+    return JsonText(orjson.dumps(value).decode())
 
 
 _AS_ZERO = bytes.maketrans(b"123456789", b"000000000")

@@ -61,8 +61,11 @@ def rows_encoder(
     return encode
 
 
+_PLAIN = frozenset((str, type(None)))
+
+
 def _column(encode: Function | None, column: Sequence[Any]) -> Sequence[Any]:
-    if encode is None:
+    if encode is None or (encode is str and set(map(type, column)) <= _PLAIN):
         return column
     return [None if value is None else encode(value) for value in column]
 

@@ -42,6 +42,7 @@ REMEMBERED_FINDINGS = 20_000
 
 Content = tuple[str | None, ...]
 """The tenant and ``FINDING_FIELDS``. As compact JSON it is what ids are made of."""
+_CONTENT = ("tenant_id", *FINDING_FIELDS)
 Finding = tuple[Any, ...]
 """The row: the id and the content."""
 
@@ -58,7 +59,7 @@ class ResultWriter(RowWriter):
         view, results = schema.tables[ValidationResult], schema.gate_results
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _texts(dialect)
-        self._stored: dict[bytes, int] = {}
+        self._stored: dict[Content, int] = {}
         self._key: bytes | None = None
 
     def forget(self) -> None:
@@ -66,8 +67,7 @@ class ResultWriter(RowWriter):
         self._stored.clear()
 
     def insert(self, connection: Connection, rows: Rows[Any]) -> None:
-        said = zip(*map(rows.column, ("tenant_id", *FINDING_FIELDS)), strict=True)
-        ids = self._write_findings(connection, list(map(orjson.dumps, said)))
+        ids = self._write_findings(connection, list(zip(*map(rows.column, _CONTENT), strict=True)))
         encoded = self.encode(rows)
         columns = {**encoded.columns, "finding_id": ids}
         self.dialect.insert_many(connection, self.table, columns, encoded.same)
@@ -99,7 +99,7 @@ class ResultWriter(RowWriter):
         if len(before) < len(updates):
             raise Rejected
         contents = [_changed(before[update.id], update) for update in updates]
-        ids = self._write_findings(connection, list(map(orjson.dumps, contents)))
+        ids = self._write_findings(connection, contents)
         own = tuple(field for field in updates[0].changes if field in RESULT_FIELDS)
         text, names = update_text(self.dialect, self.table, (*own, "finding_id"), ())
         values = [self.values(tenant, update) for update in updates]
@@ -108,20 +108,22 @@ class ResultWriter(RowWriter):
         self.run(connection, text, names, values)
         self._drop_orphans(connection, tenant, before)
 
-    def _write_findings(self, connection: Connection, texts: Sequence[bytes]) -> list[int]:
+    def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
         """Store those of them that may not be there; the id of each."""
-        ids = list(map(self._stored.get, texts))
+        ids = list(map(self._stored.get, contents))
         if None not in ids:
             return ids  # type: ignore[return-value]
-        new = {text for text, id in zip(texts, ids, strict=True) if id is None}
+        new = {content for content, id in zip(contents, ids, strict=True) if id is None}
         stored = self._store(connection, new)
-        return [stored[text] if id is None else id for text, id in zip(texts, ids, strict=True)]
+        return [
+            stored[content] if id is None else id for content, id in zip(contents, ids, strict=True)
+        ]
 
-    def _store(self, connection: Connection, texts: Iterable[bytes]) -> dict[bytes, int]:
+    def _store(self, connection: Connection, contents: Iterable[Content]) -> dict[Content, int]:
         key = self._store_key(connection)
-        ids = {text: finding_id(key, text) for text in texts}
+        ids = {content: finding_id(key, orjson.dumps(content)) for content in contents}
         # In id order: concurrent writers then wait for each other instead of deadlocking.
-        rows = sorted((id, *orjson.loads(text)) for text, id in ids.items())
+        rows = sorted((id, *map(_plain, content)) for content, id in ids.items())
         connection.executemany(self._texts.insert_findings, rows)
         if len(self._stored) > REMEMBERED_FINDINGS:
             self._stored.clear()
@@ -189,6 +191,11 @@ def _texts(dialect: Dialect) -> _Texts:
         text_of(findings.delete().where(*among_ids(dialect, findings), unused), dialect),
         text_of(sa.select(settings.c.value).where(settings.c.name == name), dialect)[0],
     )
+
+
+def _plain(value: str | None) -> str | None:
+    """Drivers bind exact ``str`` fastest; members are not."""
+    return None if value is None else str(value)
 
 
 def _changed(finding: Finding, update: Update) -> Content:

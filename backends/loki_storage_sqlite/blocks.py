@@ -14,7 +14,7 @@ from loki_storage_sql.connections import Connection
 
 __all__ = ["insert_blocks"]
 
-LARGEST = 32
+LARGEST = 64
 """Rows in a block, at most: more saves little, and the statement's text grows."""
 CACHED_TEXTS = 512
 

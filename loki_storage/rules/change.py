@@ -30,7 +30,7 @@ from loki_storage.models import (
     ValidationResult,
 )
 from loki_storage.query import Query
-from loki_storage.values import JsonText, JsonValue, canonical, parse
+from loki_storage.values import JsonText, JsonValue, canonical, composed, parse
 
 __all__ = [
     "NO_CLIENT",
@@ -204,8 +204,8 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
     fields: list[JsonValue] = []
     for step in steps:
         match step:
-            case InsertMany(rows):
-                ids["insert", rows.kind] += rows.ids
+            case InsertMany(many):
+                ids["insert", many.kind] += many.ids
             case Insert(record):
                 ids["insert", type(record)].append(record.id)
             case Removal(before):
@@ -214,14 +214,15 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
                 ids["update", type(before)].append(before.id)
                 if not before.internal:
                     fields.append(_fields(step))
-    told: list[JsonValue] = [
+    rows: list[JsonValue] = [
         {"kind": kind.table, "op": op, "ids": ranges(found)}  # type: ignore[dict-item]
         for (op, kind), found in ids.items()
         if not kind.internal
     ]
-    if not told:
+    if not rows:
         return None
-    return canonical({"rows": told, "fields": fields}, "changes", bounded=False)
+    told = canonical(fields, "changes", bounded=False) if fields else "[]"
+    return JsonText(f'{{"rows":{composed(rows)},"fields":{told}}}')
 
 
 def _fields(step: Edit) -> JsonValue:
