@@ -1,0 +1,78 @@
+"""Markdown: a table of backends and a matrix of laws, for a README or a CI server's summary."""
+
+from collections.abc import Iterator, Sequence
+
+from loki_storage_contract.reports.groups import grouped, title
+from loki_storage_contract.reports.report import LawReport, Report
+
+__all__ = ["SIGNS", "markdown", "summary"]
+
+SIGNS = {
+    "passed": "✓",
+    "failed": "✗",
+    "waived": "≈",
+    "absent": "–",
+    "not claimed": "○",
+    "not run": "?",
+}
+"""An outcome's sign: shape tells, so that colour need not."""
+_ORDER = ("passed", "failed", "waived", "absent", "not claimed", "not run")
+
+
+def markdown(reports: Sequence[Report]) -> str:
+    """The reports as one Markdown page."""
+    return "\n".join(_lines(reports)) + "\n"
+
+
+def summary(report: Report) -> str:
+    """``58 passed, 2 not claimed`` of the laws that count."""
+    return ", ".join(f"{n} {outcome}" for outcome in _ORDER if (n := report.count(outcome)))
+
+
+def _lines(reports: Sequence[Report]) -> Iterator[str]:
+    yield "# The contract of loki-storage"
+    yield ""
+    yield "| backend | verdict | laws | database | profile | examples |"
+    yield "|---|---|---|---|---|---:|"
+    for report in reports:
+        yield _row(
+            f"**{report.subject.name}** {report.subject.distribution} {report.subject.version}",
+            "✓ keeps the contract" if report.ok else "✗ breaks the contract",
+            summary(report),
+            report.subject.database,
+            f"{report.profile}, seed {report.seed}",
+            f"{report.examples:,}",
+        )
+    yield from _matrix(reports)
+    yield from _failures(reports)
+
+
+def _matrix(reports: Sequence[Report]) -> Iterator[str]:
+    found = [{law.id: law for law in report.required} for report in reports]
+    for group, laws in grouped(set().union(*found)):
+        yield ""
+        yield f"## {group.title}"
+        yield ""
+        yield _row("law", "", *(report.subject.name for report in reports))
+        yield "|---|---|" + "---|" * len(reports)
+        for law in laws:
+            yield _row(law.id, title(law), *(_cell(laws.get(law.id)) for laws in found))
+
+
+def _cell(law: LawReport | None) -> str:
+    outcome = "not run" if law is None else law.outcome
+    return f"{SIGNS[outcome]} {outcome}"
+
+
+def _failures(reports: Sequence[Report]) -> Iterator[str]:
+    for report in reports:
+        for failure, laws in report.broken.items():
+            yield ""
+            yield f"### {report.subject.name} breaks {', '.join(laws)}"
+            yield ""
+            yield from ["```text", failure.error, f"at {failure.place}", *failure.trace]
+            yield from ["", failure.replay, "```"]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in cells)} |"
