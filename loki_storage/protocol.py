@@ -253,6 +253,10 @@ class Backend(Reader):
         """
         return ()
 
+    def database_version(self) -> str:
+        """The database behind it and its version, like "PostgreSQL 18.4"; empty where none is."""
+        return ""
+
     def engine(self, **options: Any) -> Any:
         """SQLAlchemy's engine, for backends that have one."""
         raise Unsupported(f"{type(self).__name__} has no SQLAlchemy engine")

@@ -30,6 +30,11 @@ def test_import_brings_no_heavy_library() -> None:
     assert run_python(code) == ""
 
 
+def test_reports_and_options_of_the_kit_need_no_hypothesis() -> None:
+    modules = "loki_storage_contract.reports, loki_storage_contract.pytest_plugin"
+    assert run_python(f"import sys, {modules}; print('hypothesis' in sys.modules)") == "False"
+
+
 def test_import_costs_little_beyond_attrs_and_pluggy(tmp_path: Path) -> None:
     """CPU time as a ratio, least by least of several runs: neighbours do not count.
 

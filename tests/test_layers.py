@@ -80,7 +80,8 @@ BELOW = {
     "api": UNIT_OF_WORK,
     "samples": set(),
     # `migrate` works on schema revisions, which the protocol does not know.
-    "cli": {*UNIT_OF_WORK, "api", "samples", "sql"},
+    # The contract kit is imported when one of its commands runs (see tests/cli/test_contract.py).
+    "cli": {*UNIT_OF_WORK, "api", "samples", "sql", "contract tests"},
     "memory": LANGUAGE,
     "sql": LANGUAGE,
     "sqlite": {*LANGUAGE, "sql"},
@@ -106,6 +107,7 @@ LIBRARIES = {
     "pyarrow": {"api"},
     "hypothesis": {"contract tests"},
     "pytest": {"contract tests"},
+    "_pytest": {"contract tests"},  # see loki_storage_contract.assertions
 }
 
 

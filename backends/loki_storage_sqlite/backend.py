@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -80,6 +81,10 @@ class SqliteBackend(SqlBackend):
         else:
             yield from check_settings(connection)
             yield from check_file(self._path)
+
+    def database_version(self) -> str:
+        """SQLite's version, as it is linked into this Python."""
+        return f"SQLite {sqlite3.sqlite_version}"
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")

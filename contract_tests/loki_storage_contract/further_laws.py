@@ -3,9 +3,9 @@
 Other tests of this project show them. One that gets a check moves to ``inventory``.
 """
 
-from loki_storage_contract.inventory import SDK, Law
+from loki_storage_contract.inventory import LAWS, SDK, Law
 
-__all__ = ["FURTHER_LAWS"]
+__all__ = ["ALL_LAWS", "FURTHER_LAWS"]
 
 _TABLE = (
     Law(
@@ -108,3 +108,6 @@ _TABLE = (
 )
 FURTHER_LAWS = {law.id: law for law in _TABLE}
 """By id."""
+
+ALL_LAWS = {**LAWS, **FURTHER_LAWS}
+"""Every law, by id."""

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from loki_storage_contract.further_laws import FURTHER_LAWS
-from loki_storage_contract.inventory import LAWS, Law
+import loki_storage_contract.laws  # noqa: F401 - registers the checks
+from loki_storage_contract.further_laws import ALL_LAWS
+from loki_storage_contract.inventory import Law
+from loki_storage_contract.rationales import RATIONALES
 from loki_storage_contract.registry import checks_of
 
 __all__ = ["ALL_LAWS", "FAMILIES", "laws_page"]
-
-ALL_LAWS = {**LAWS, **FURTHER_LAWS}
-"""Every law, by id."""
 
 FAMILIES = {
     "BAT": "The protocol itself",
@@ -76,7 +75,8 @@ def _family(law: Law) -> str:
 def _entry(law: Law) -> str:
     """A heading of its own, so that a law can be linked to."""
     unproven = "" if checks_of(law.id) else ", not in the suite yet"
-    return f"### {law.id}\n\n*{law.scope}{unproven}* · {law.text}\n"
+    why = f"\nWhy: {RATIONALES[law.id]}\n" if law.id in RATIONALES else ""
+    return f"### {law.id}\n\n*{law.scope}{unproven}* · {law.text}\n{why}"
 
 
 if __name__ == "__main__":

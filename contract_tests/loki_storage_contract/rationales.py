@@ -6,7 +6,7 @@ TITLES = {
     "BAT-1": "A batch acts inside its tenant alone",
     "BAT-2": "A batch names a row at most once",
     "BAT-3": "Guards see the state before, keys and references the state after",
-    "BAT-4": "A failed guard, a taken key, a broken reference: in this order, and nothing is written",
+    "BAT-4": "Stale, duplicate, broken reference: told in this order, and nothing is written",
     "BAT-5": "Unique keys and references are enforced",
     "BAT-6": "Concurrent batches act one after the other",
     "BAT-7": "A read sees one moment, whoever writes meanwhile",
@@ -104,32 +104,36 @@ RATIONALES = {
     "BAT-1": "One forgotten tenant in one statement shows a customer's files to another. Where a "
     "foreign id is an unknown id, there is no path on which that can happen.",
     "BAT-2": "Two operations on one row would need an order, and backends would differ in it.",
-    "BAT-3": "Guards seen before and keys seen after the batch are the only reading under which the "
-    "order of operations cannot matter, so every database can choose the order it needs.",
-    "BAT-4": "The rules above turn these errors into answers like 'that version is stale'. An update "
-    "of nothing that reports success is a lost update that nobody sees.",
-    "BAT-5": "Unique keys settle races between writers that cannot see each other; references keep a "
-    "result from outliving its validation. Checking later, in the application, is checking never.",
+    "BAT-3": "Guards seen before and keys seen after the batch are the only reading under which "
+    "the order of operations cannot matter, so every database can choose the order it "
+    "needs.",
+    "BAT-4": "The rules above turn these errors into answers like 'that version is stale'. An "
+    "update of nothing that reports success is a lost update that nobody sees.",
+    "BAT-5": "Unique keys settle races between writers that cannot see each other; references "
+    "keep a result from outliving its validation. Checking later, in the application, is"
+    " checking never.",
     "BAT-6": "Two writers that each saw the store before the other one are how versions fork.",
     "BAT-7": "An export that sees half of a later commit is wrong in a way that no checksum shows.",
     "BAT-8": "An id handed out twice joins the histories of two documents.",
-    "BAT-9": "A handle that answers after it was closed answers from a connection that is somebody "
-    "else's by now.",
-    "VAL-1": "A value that one database takes and another refuses makes the choice of a database a "
-    "choice of what may be said.",
-    "VAL-2": "The hash of a text is evidence. A trimmed space or another normal form breaks it, and "
-    "with it the proof of what a customer was told.",
-    "VAL-3": "SQLite ignores VARCHAR(n), PostgreSQL enforces it, MySQL cuts: one limit, checked once.",
+    "BAT-9": "A handle that answers after it was closed answers from a connection that is "
+    "somebody else's by now.",
+    "VAL-1": "A value that one database takes and another refuses makes the choice of a database "
+    "a choice of what may be said.",
+    "VAL-2": "The hash of a text is evidence. A trimmed space or another normal form breaks it, "
+    "and with it the proof of what a customer was told.",
+    "VAL-3": "SQLite ignores VARCHAR(n), PostgreSQL enforces it, MySQL cuts: one limit, checked "
+    "once.",
     "VAL-4": "A cut microsecond reorders a history; a lost zone moves an event to another day.",
     "VAL-5": "What is out of range today is a crash of some database tomorrow.",
-    "VAL-6": "Evidence is free JSON. A store that sorts keys, rounds 10^40 or turns 1.0 into 1 gives "
-    "back another report than the one that was decided on.",
+    "VAL-6": "Evidence is free JSON. A store that sorts keys, rounds 10^40 or turns 1.0 into 1 "
+    "gives back another report than the one that was decided on.",
     "VAL-7": "New document types come with the engine, not with a schema; and one word that was "
     "written yesterday must not make today's reading fail.",
     "VAL-8": "Messages end up in logs, and logs are read by people who may not read the documents.",
     "DOC-1": "Whoever can set the hash can vouch for a text that was never there.",
     "VER-1": "A gap or a number used twice is what a forged history looks like.",
-    "VER-2": "An auditor follows parents from the last text to the first; a fork or a cycle ends that.",
+    "VER-2": "An auditor follows parents from the last text to the first; a fork or a cycle ends "
+    "that.",
     "VER-3": "Two current versions mean two answers to 'what is in force?'.",
     "VER-4": "Two people who edit the same text must not silently overwrite each other.",
     "VER-5": "What was shown to a customer last year must read today as it did then.",
@@ -137,8 +141,9 @@ RATIONALES = {
     "VER-7": "A version is an act of someone at a time; its description is the document's.",
     "VER-8": "'What did the document say on 3 March?' has one answer, whichever version one holds.",
     "VER-9": "Reverting adds to the history; it does not rewrite it.",
-    "VER-10": "One deletes the head while another restores the version before: each alone is right, "
-    "both together leave two heads. A counter that both must raise lets one of them win.",
+    "VER-10": "One deletes the head while another restores the version before: each alone is "
+    "right, both together leave two heads. A counter that both must raise lets one of "
+    "them win.",
     "DEL-1": "A deleted document that still shows its findings is not deleted for its reader.",
     "DEL-2": "One list that forgets the condition undoes the deletion for everyone who reads it.",
     "DEL-3": "A second click on 'delete' must not move the time at which retention begins.",
@@ -146,34 +151,39 @@ RATIONALES = {
     "DEL-5": "What is added to a deleted document would never be seen, and never be found missing.",
     "DEL-6": "Removing rows is retention's business, with its reasons, its holds and its proof.",
     "DEL-7": "Decisions are evidence: there is no button that removes them.",
-    "DUP-1": "The same promotion sent twice is one document; the race between two workers is decided "
-    "by the store, not by luck.",
+    "DUP-1": "The same promotion sent twice is one document; the race between two workers is "
+    "decided by the store, not by luck.",
     "DUP-2": "'Somebody has this text already' tells a competitor what a competitor holds.",
     "DUP-3": "A text that was removed by mistake can be filed again.",
     "DUP-4": "Interceptors work in parallel, and a text that arrives twice is still one text.",
     "DUP-5": "A hash of an erased text would still answer whether somebody had said it.",
-    "AUD-1": "An audit entry in a transaction of its own is missing exactly when something went wrong.",
+    "AUD-1": "An audit entry in a transaction of its own is missing exactly when something went "
+    "wrong.",
     "AUD-2": "A trail that tells most changes proves nothing about the others.",
-    "AUD-3": "Evidence that can be edited is no evidence; evidence that is never let go is a liability.",
+    "AUD-3": "Evidence that can be edited is no evidence; evidence that is never let go is a "
+    "liability.",
     "AUD-4": "Some regimes ask who has read a file, not only who has changed it.",
     "AUD-5": "Whoever runs the database could edit the trail; it should at least show.",
-    "QRY-1": "A page that sorts differently on the next database skips some rows and shows others "
-    "twice.",
+    "QRY-1": "A page that sorts differently on the next database skips some rows and shows others"
+    " twice.",
     "QRY-2": "An ignored filter returns everything, and looks like success.",
     "QRY-3": "'None of these' that means 'all of them' is how the wrong documents get purged.",
     "QRY-4": "A client called 100%_safe must not match every client.",
-    "QRY-5": "With SQL's third truth value, rows without a severity are in neither of two halves that "
-    "should make a whole.",
+    "QRY-5": "With SQL's third truth value, rows without a severity are in neither of two halves "
+    "that should make a whole.",
     "QRY-6": "A query that is run twice, for the page and for its count, must be the same query.",
     "QRY-7": "A list that is cut silently is read as the whole truth.",
     "QRY-8": "A count that disagrees with its list makes people doubt both.",
-    "QRY-9": "Within a unit of work one reads what one wrote; otherwise rules are judged on the past.",
-    "QRY-10": "One way across kinds is one place where tenants and deleted rows have to be thought of.",
+    "QRY-9": "Within a unit of work one reads what one wrote; otherwise rules are judged on the "
+    "past.",
+    "QRY-10": "One way across kinds is one place where tenants and deleted rows have to be "
+    "thought of.",
     "TXN-1": "Half a correction is a document that says something nobody wrote.",
     "TXN-2": "A decision taken on what was never committed was taken on nothing.",
     "TXN-3": "A refused step should cost that step, not the work before it.",
     "TXN-4": "Two writers that met should not be the caller's problem, and never for ever.",
-    "TXN-5": "A connection lost during a commit leaves two stories; retrying blindly makes both true.",
+    "TXN-5": "A connection lost during a commit leaves two stories; retrying blindly makes both "
+    "true.",
     "TXN-6": "'Saved' is a promise to whoever has to show it in a year.",
     "TXN-7": "Between the question and the commit somebody else may have answered it.",
     "TXN-8": "What was not committed never was, and must not come back with the next commit.",
@@ -201,14 +211,16 @@ RATIONALES = {
     "VLD-4": "A retry after a timeout is the same validation, not a second one.",
     "VLD-5": "Engines spell their verdicts in many ways; a word nobody knows must not get lost.",
     "COR-1": "Who changed a customer's text, when and why is what a regulator asks first.",
-    "COR-2": "A correction of a text that has changed meanwhile would undo what somebody else wrote.",
+    "COR-2": "A correction of a text that has changed meanwhile would undo what somebody else "
+    "wrote.",
     "COR-3": "A correction that points at another document's finding explains nothing.",
-    "ERR": "Callers decide by type whether to retry, to ask or to stop; a driver's message would tell "
-    "them what was stored instead.",
-    "MIG-1": "Writing with yesterday's code into tomorrow's tables is damage that shows up much later.",
+    "ERR": "Callers decide by type whether to retry, to ask or to stop; a driver's message would "
+    "tell them what was stored instead.",
+    "MIG-1": "Writing with yesterday's code into tomorrow's tables is damage that shows up much "
+    "later.",
     "MIG-2": "Servers are upgraded one after the other, and all of them write meanwhile.",
-    "PLG-1": "A plugin for another protocol fails in the middle of something, unless it is refused "
-    "at the door.",
+    "PLG-1": "A plugin for another protocol fails in the middle of something, unless it is "
+    "refused at the door.",
     "PLG-2": "During an upgrade the older process must not erase what the newer one has written.",
 }
 """Law id -> why."""

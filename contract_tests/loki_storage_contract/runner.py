@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given, seed
 from hypothesis.stateful import run_state_machine_as_test
 
-from loki_storage_contract.laws_page import ALL_LAWS
+import loki_storage_contract.laws  # noqa: F401 - registers the checks
+from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.profiles import PROFILES, Profile
 from loki_storage_contract.references import references_before
 from loki_storage_contract.registry import CHECKS, Check, checks_of
@@ -35,7 +36,7 @@ from loki_storage_contract.verdicts import (
     verdict_of,
 )
 
-__all__ = ["FAILURES", "Trial", "judge", "run_check", "run_target"]
+__all__ = ["FAILURES", "Trial", "checks_to_run", "judge", "run_check", "run_target"]
 
 FAILURES = (Exception, pytest.fail.Exception)
 """What a check raises when it fails; the second is no ``Exception``."""
@@ -61,7 +62,7 @@ def run_target(
     chosen = (PROFILES[profile] if isinstance(profile, str) else profile).seeded(seed)
     started = perf_counter()
     results = []
-    for check in _asked_for(laws, checks, chosen):
+    for check in checks_to_run(laws, checks, chosen):
         results.append(judge(target, check, chosen))
         tell(results[-1])
     asked = laws or ({law for r in results for law in r.laws} if checks else ALL_LAWS)
@@ -87,8 +88,14 @@ def run_target(
     )
 
 
-def _asked_for(laws: Collection[str], checks: Collection[str], profile: Profile) -> list[Check]:
-    """The checks to run, quick ones first; what is asked for by name runs in every profile."""
+def checks_to_run(
+    laws: Collection[str], checks: Collection[str], profile: Profile | str
+) -> list[Check]:
+    """The checks to run, quick ones first; what is asked for by name runs in every profile.
+
+    Raises ``KeyError`` for an unknown profile, law or check.
+    """
+    profile = PROFILES[profile] if isinstance(profile, str) else profile
     _known(laws)
     named = [CHECKS[name] for name in checks] or list(CHECKS.values())
     found = [check for check in named if not laws or not set(laws).isdisjoint(check.laws)]

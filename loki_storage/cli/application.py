@@ -10,6 +10,7 @@ import click
 
 from loki_storage.cli.audit import audit_commands
 from loki_storage.cli.backends import backends_command
+from loki_storage.cli.contract import contract_commands
 from loki_storage.cli.corrections import corrections_commands
 from loki_storage.cli.demo import demo_command
 from loki_storage.cli.doctor import doctor_command
@@ -78,6 +79,7 @@ for _command in (
     exports_commands,
     backends_command,
     migrate_commands,
+    contract_commands,
 ):
     application.add_command(_command)
 

@@ -4,7 +4,7 @@
 report can be read and rendered wherever loki-storage is installed.
 """
 
-from loki_storage_contract.reports.files import read_report, write_reports
+from loki_storage_contract.reports.files import read_report, render, write_reports
 from loki_storage_contract.reports.page import page
 from loki_storage_contract.reports.report import Report, Subject, Surroundings, report_of
 
@@ -14,6 +14,7 @@ __all__ = [
     "Surroundings",
     "page",
     "read_report",
+    "render",
     "report_of",
     "write_reports",
 ]

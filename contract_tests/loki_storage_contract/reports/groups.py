@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.inventory import Law
-from loki_storage_contract.laws_page import ALL_LAWS
 from loki_storage_contract.rationales import TITLES
 
 __all__ = ["GROUPS", "Group", "grouped", "title"]

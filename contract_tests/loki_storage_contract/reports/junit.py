@@ -51,7 +51,7 @@ def _sums(suite: Element, laws: list[LawReport]) -> None:
 
 def _clean(text: str) -> str:
     """Without the characters that XML cannot hold: what is hostile to stores is so to readers."""
-    return "".join(c if c in "\t\n" or " " <= c and c not in _REFUSED else "�" for c in text)
+    return "".join(c if c in "\t\n" or (c >= " " and c not in _REFUSED) else "�" for c in text)
 
 
 _REFUSED = {chr(code) for code in (*range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from loki_storage_contract.reports.groups import grouped, title
 from loki_storage_contract.reports.report import LawReport, Report
+from loki_storage_contract.verdicts import Outcome
 
 __all__ = ["SIGNS", "markdown", "summary"]
 
-SIGNS = {
+SIGNS: dict[Outcome, str] = {
     "passed": "✓",
     "failed": "✗",
     "waived": "≈",
@@ -16,7 +17,6 @@ SIGNS = {
     "not run": "?",
 }
 """An outcome's sign: shape tells, so that colour need not."""
-_ORDER = ("passed", "failed", "waived", "absent", "not claimed", "not run")
 
 
 def markdown(reports: Sequence[Report]) -> str:
@@ -26,7 +26,7 @@ def markdown(reports: Sequence[Report]) -> str:
 
 def summary(report: Report) -> str:
     """``58 passed, 2 not claimed`` of the laws that count."""
-    return ", ".join(f"{n} {outcome}" for outcome in _ORDER if (n := report.count(outcome)))
+    return ", ".join(f"{n} {outcome}" for outcome in SIGNS if (n := report.count(outcome)))
 
 
 def _lines(reports: Sequence[Report]) -> Iterator[str]:
@@ -60,7 +60,7 @@ def _matrix(reports: Sequence[Report]) -> Iterator[str]:
 
 
 def _cell(law: LawReport | None) -> str:
-    outcome = "not run" if law is None else law.outcome
+    outcome: Outcome = "not run" if law is None else law.outcome
     return f"{SIGNS[outcome]} {outcome}"
 
 

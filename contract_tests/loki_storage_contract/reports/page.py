@@ -15,11 +15,11 @@ from loki_storage_contract.rationales import RATIONALES
 from loki_storage_contract.reports.groups import Group, grouped, title
 from loki_storage_contract.reports.markdown import SIGNS, summary
 from loki_storage_contract.reports.report import FailureReport, LawReport, Report
+from loki_storage_contract.verdicts import Outcome
 
 __all__ = ["page"]
 
-_NOT_ASKED = "not asked"
-_MEANINGS = {
+_MEANINGS: dict[Outcome, str] = {
     "passed": "every check of the law passed",
     "failed": "a check found it broken",
     "waived": "broken, for a stated reason and until a stated day",
@@ -65,7 +65,7 @@ def _headline(reports: Sequence[Report]) -> str:
 
 
 def _number(count: int) -> str:
-    words = "Zero One Two Three Four Five Six Seven Eight Nine Ten".split()
+    words = ["Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten"]
     return words[count] if count < len(words) else str(count)
 
 
@@ -73,9 +73,9 @@ def _lead(reports: Sequence[Report], groups: Sequence[tuple[Group, list[Law]]]) 
     laws = sum(len(known) for _, known in groups)
     examples = sum(report.examples for report in reports)
     return (
-        f"{laws} laws say what a store of documents, validations, corrections and their audit trail "
-        "must do. Each was tried with deterministic scenarios, generated data and a state machine, "
-        f"{examples:,} times in all. A law that did not run never counts as passed."
+        f"{laws} laws say what a store of documents, validations, corrections and their audit "
+        "trail must do. Each was tried with deterministic scenarios, generated data and a state "
+        f"machine, {examples:,} times in all. A law that did not run never counts as passed."
     )
 
 
@@ -111,7 +111,9 @@ def _squares(report: Report) -> str:
     rows = (
         "".join(_square(laws[law.id], title(law)) for law in known) for _, known in grouped(laws)
     )
-    return f'<div class="squares" aria-hidden="true">{"".join(f"<p>{row}</p>" for row in rows)}</div>'
+    return (
+        f'<div class="squares" aria-hidden="true">{"".join(f"<p>{row}</p>" for row in rows)}</div>'
+    )
 
 
 def _square(law: LawReport, text: str) -> str:
@@ -205,8 +207,7 @@ def _marked(text: str) -> str:
 
 
 def _verdict(law: LawReport | None) -> str:
-    outcome = _NOT_ASKED if law is None else law.outcome
-    sign = SIGNS.get(outcome, "·")
+    outcome, sign = ("not asked", "·") if law is None else (law.outcome, SIGNS[law.outcome])
     number = f'<span class="n">{law.examples:,}×</span>' if law and law.examples else ""
     note = f' title="{escape(_note(law))}"' if law and _note(law) else ""
     return (
@@ -234,14 +235,15 @@ def _cells(reports: Sequence[Report]) -> str:
     for rule, outcome in keys:
         cells = [table.get((rule, outcome)) for table in tables]
         hits = "".join(
-            f'<td{" class=zero" if cell and cell.missing else ""}>{cell.hits if cell else 0:,}'
+            f"<td{' class=zero' if cell and cell.missing else ''}>{cell.hits if cell else 0:,}"
             f"{' (required)' if cell and cell.missing else ''}</td>"
             for cell in cells
         )
         rows.append(f'<tr><th scope="row">{escape(rule)}</th><td>{escape(outcome)}</td>{hits}</tr>')
     names = "".join(f'<th scope="col">{escape(report.subject.name)}</th>' for report in reports)
     return (
-        '<section aria-labelledby="cells-title"><h2 id="cells-title">What the state machine met</h2>'
+        '<section aria-labelledby="cells-title">'
+        '<h2 id="cells-title">What the state machine met</h2>'
         '<p class="how">Each rule with each outcome, and how often it occurred. A zero where an '
         "outcome is required fails the run: what was never tried is not known to work.</p>"
         '<div class="scroll" role="region" aria-labelledby="cells-title" tabindex="0">'

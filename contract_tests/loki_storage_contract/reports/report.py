@@ -14,7 +14,7 @@ from typing import Any, get_args, get_origin
 import attrs
 
 from loki_storage.protocol import PROTOCOL_VERSION
-from loki_storage_contract.laws_page import ALL_LAWS
+from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.verdicts import Cell, CheckResult, Outcome, Result, Verdict
 
 __all__ = ["FORMAT", "LawReport", "Report", "Subject", "Surroundings", "from_json", "report_of"]
