@@ -1,9 +1,11 @@
 """How long a call into a backend may take: set by the caller's session, asked by the backend."""
 
+import random
 import time
+from collections.abc import Iterator
 from contextvars import ContextVar
 
-__all__ = ["time_left", "within"]
+__all__ = ["pauses", "time_left", "within"]
 
 _DEADLINE: ContextVar[float | None] = ContextVar("loki_storage_deadline", default=None)
 
@@ -32,3 +34,11 @@ def time_left() -> float | None:
     """
     deadline = _DEADLINE.get()
     return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def pauses() -> Iterator[float]:
+    """Pauses with full jitter that double up to a quarter of a second."""
+    bound = 0.002
+    while True:
+        yield random.uniform(0, bound)
+        bound = min(2 * bound, 0.25)

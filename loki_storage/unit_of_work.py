@@ -5,7 +5,6 @@ to it; nothing else writes.
 """
 
 import logging
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from loki_storage.authorization import (
     not_an_operation,
 )
 from loki_storage.batch import Batch
-from loki_storage.deadline import within
+from loki_storage.deadline import pauses, within
 from loki_storage.enums import ActorType
 from loki_storage.errors import (
     Conflict,
@@ -436,11 +435,3 @@ def _receipt(batch: Batch) -> int | None:
     """The id of the first audit entry that the batch stores; None: it changes nothing."""
     entries = batch.inserts.get(AuditEntry)
     return None if entries is None else entries.ids[0]
-
-
-def pauses() -> Iterator[float]:
-    """Pauses with full jitter that double up to a quarter of a second."""
-    bound = 0.002
-    while True:
-        yield random.uniform(0, bound)
-        bound = min(2 * bound, 0.25)

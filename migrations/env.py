@@ -11,7 +11,8 @@ from alembic import context
 from sqlalchemy import Connection, make_url
 
 from loki_storage.configuration import load_settings, make_parent
-from loki_storage_sql.migrations import exclusive
+from loki_storage_sql.migrations import exclusive, include_name
+from loki_storage_sql.places import Place, ServerPlace, place_of
 from loki_storage_sql.tables import schema_for
 
 
@@ -25,12 +26,22 @@ def main() -> None:
         migrate(config.attributes["connection"])
     else:
         make_parent(url())
-        with exclusive(url()) as connection:
+        with exclusive(place()) as connection:
             migrate(connection)
 
 
 def url() -> str:
     return load_settings(context.get_x_argument(as_dictionary=True).get("url")).url
+
+
+def place() -> Place:
+    """With ``-x schema=...`` (or ``LOKI_STORAGE_SCHEMA``) that schema of a PostgreSQL database."""
+    schema = context.get_x_argument(as_dictionary=True).get("schema")
+    schema = schema or load_settings().environment.get("schema")
+    found = place_of(url())
+    if schema and isinstance(found, ServerPlace):
+        return ServerPlace(make_url(url()), schema)
+    return found
 
 
 def migrate(connection: Connection) -> None:
@@ -46,8 +57,10 @@ def write_script(dialect: str) -> None:
 
 
 def options(dialect: str) -> dict[str, Any]:
+    schema = schema_for(dialect)
     return {
-        "target_metadata": schema_for(dialect).metadata,
+        "target_metadata": schema.metadata,
+        "include_name": include_name(schema),
         # Alembic thinks that SQLite cannot undo DDL; it can, once the driver does not interfere.
         "transactional_ddl": True,
         # SQLite changes a column by making the table anew.

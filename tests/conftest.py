@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from loki_storage import Session, Storage, open_storage
+from tests.postgresql.shared import store_url, versions
 from tests.stores import CLOCK, new_tenant
 
 # No deadline: the machine's other work would fail tests. Failures print how to be replayed.
@@ -17,17 +19,26 @@ settings.load_profile("loki")
 Open = Callable[..., Session]
 
 
-@pytest.fixture(scope="session", params=["memory", "sqlite"])
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.postgresql)
+
+
+@pytest.fixture(scope="session", params=["memory", "sqlite", POSTGRESQL])
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Storage]:
-    """A store on each backend that everybody has."""
-    path = tmp_path_factory.mktemp("store") / "loki.db"
-    # Nothing here cuts the power: without waiting for the disk the whole run is twice as fast.
-    options: dict[str, Any] = {"synchronous": "NORMAL"} if request.param == "sqlite" else {}
-    url = f"sqlite:///{path}" if request.param == "sqlite" else "memory://"
-    with open_storage(url, clock=CLOCK, **options) as storage:
+    """A store on each backend of ours."""
+    folder = tmp_path_factory.mktemp("store")
+    url, options = _SOURCES[request.param](folder)
+    with open_storage(url, create=True, clock=CLOCK, **options) as storage:
         yield storage
+
+
+# Nothing here cuts the power: without waiting for the disk the whole run is twice as fast.
+_SOURCES: dict[str, Callable[[Path], tuple[str, dict[str, Any]]]] = {
+    "memory": lambda folder: ("memory://", {}),
+    "sqlite": lambda folder: (f"sqlite:///{folder}/loki.db", {"synchronous": "NORMAL"}),
+    "postgresql": lambda folder: (store_url(versions()[0]), {}),
+}
 
 
 @pytest.fixture

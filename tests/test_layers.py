@@ -63,6 +63,7 @@ LAYERS = {
     "memory": ["loki_storage.memory"],
     "sql": ["loki_storage_sql.*"],
     "sqlite": ["loki_storage_sqlite.*"],
+    "postgresql": ["loki_storage_postgresql.*"],
     "migrations": ["migrations.env"],
     "revisions": ["migrations.versions.*"],
     "contract tests": ["loki_storage_contract.*", "test_*"],
@@ -85,6 +86,7 @@ BELOW = {
     "memory": LANGUAGE,
     "sql": LANGUAGE,
     "sqlite": {*LANGUAGE, "sql"},
+    "postgresql": {*LANGUAGE, "sql"},
     "migrations": {*UNIT_OF_WORK, "sql"},
     # A revision describes one moment: it must not change along with the code.
     "revisions": set(),
@@ -101,13 +103,15 @@ LIBRARIES = {
     "orjson": EVERYWHERE,
     "click": {"cli"},
     "rich": {"cli"},
-    "sqlalchemy": {"sql", "sqlite", "migrations", "revisions"},
+    "psycopg": {"postgresql"},
+    "sqlalchemy": {"sql", "sqlite", "postgresql", "migrations", "revisions"},
     "alembic": {"sql", "sqlite", "migrations", "revisions"},
     "openpyxl": {"api"},
     "pyarrow": {"api"},
     "hypothesis": {"contract tests"},
     "pytest": {"contract tests"},
     "_pytest": {"contract tests"},  # see loki_storage_contract.assertions
+    "tests": {"contract tests"},  # this repository's servers, for this repository's run of the kit
 }
 
 

@@ -17,10 +17,11 @@ CONTENTS = {
     "loki_storage": "loki_storage",
     "backends/loki_storage_sql": "loki_storage_sql",
     "backends/loki_storage_sqlite": "loki_storage_sqlite",
+    "backends/loki_storage_postgresql": "loki_storage_postgresql",
     "contract_tests/loki_storage_contract": "loki_storage_contract",
     "migrations": "loki_storage_sql/_migrations",
 }
-PACKAGES = ["loki_storage", "loki_storage_contract", "loki_storage_sql", "loki_storage_sqlite"]
+PACKAGES = sorted(name for name in CONTENTS.values() if "/" not in name)
 
 # One process builds the wheel and runs all of these.
 pytestmark = pytest.mark.xdist_group("packaging")

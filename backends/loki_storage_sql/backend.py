@@ -28,6 +28,7 @@ from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
+from loki_storage_sql.places import Where
 from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Snapshot, SqlReader, language_for
 from loki_storage_sql.row_writer import Rejected
@@ -35,7 +36,7 @@ from loki_storage_sql.soundness import check_findings
 from loki_storage_sql.tables import schema_for
 from loki_storage_sql.writer import Plan, Writer, disturbs_references, plan
 
-__all__ = ["SqlBackend"]
+__all__ = ["Lookup", "SqlBackend"]
 
 
 class SqlBackend(SqlReader, Backend):
@@ -45,7 +46,7 @@ class SqlBackend(SqlReader, Backend):
         """``options`` are those of ``engine``."""
         self.schema = schema_for(dialect.name)
         self._dialect, self._language = dialect, language_for(dialect)
-        self._writer = Writer(dialect, self.schema)
+        self._writer: Any = self._create_writer()
         self._closed = False
         self._use(options)
         _OPEN.add(self)
@@ -73,12 +74,16 @@ class SqlBackend(SqlReader, Backend):
         """The names of all tables and views where the store's are."""
 
     @abstractmethod
-    def _url(self) -> sa.URL:
+    def _place(self) -> Where:
         """Where the migrations find the store."""
 
     def _checks(self, connection: Connection, *, deep: bool) -> Iterable[Check]:
         """What this database can tell of its own soundness (``Backend.checks``)."""
         return ()
+
+    def _create_writer(self) -> Any:
+        """What writes batches, and can ``forget`` what it knows of the store."""
+        return Writer(self._dialect, self.schema)
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")
@@ -106,9 +111,11 @@ class SqlBackend(SqlReader, Backend):
             return {}
         text, names = _reserve_text(self._dialect, len(counts))
         values: dict[str, Any] = {}
-        for n, (kind, count) in enumerate(counts.items()):
+        # In one order everywhere: two that lease the same kinds then wait instead of deadlocking.
+        ordered = sorted(counts.items(), key=lambda lease: lease[0].table)
+        for n, (kind, count) in enumerate(ordered):
             values[f"kind_{n}"], values[f"next_{n}"] = kind.table, count + 1
-        with self._transaction() as connection:
+        with self._statement() as connection:
             rows = connection.execute(text, [values[name] for name in names]).fetchall()
         ends = dict(rows)
         return {
@@ -126,7 +133,7 @@ class SqlBackend(SqlReader, Backend):
         """See ``Backend``. Alembic is imported only where something is to be done (MIG-1)."""
         with self._connected() as connection:
             relations = self._relations(connection)
-            found = _revision(connection) if _STAMP in relations else None
+            found = self._revision(connection) if _STAMP in relations else None
         if found is None:
             self._prepare_empty(relations - {_STAMP}, create)
         elif found != EXPECTED_REVISION:
@@ -144,7 +151,7 @@ class SqlBackend(SqlReader, Backend):
 
         down = revision == "base" or revision.startswith("-")
         try:
-            (downgrade if down else upgrade)(self._url(), revision)
+            (downgrade if down else upgrade)(self._place(), revision)
         except CommandError as error:
             raise InvalidValue("revision", "is not one of this SDK's") from error
         except sa.exc.DBAPIError as error:
@@ -216,6 +223,11 @@ class SqlBackend(SqlReader, Backend):
             raise SchemaOutdated(None, EXPECTED_REVISION)
         self.migrate()
 
+    def _revision(self, connection: Connection) -> str | None:
+        stamp = self._dialect.qualified(_STAMP)
+        row = connection.execute(f"SELECT version_num FROM {stamp}").fetchone()
+        return None if row is None else str(row[0])
+
     def _settle(self, batch: Batch, groups: Plan) -> None:
         """Say what the database has rejected; if that has gone away, apply once more.
 
@@ -224,13 +236,17 @@ class SqlBackend(SqlReader, Backend):
         try:
             with self._transaction() as connection:
                 self._defer_references(connection)
-                check(_Lookup(Snapshot(self._language, connection), batch.tenant), batch)
+                check(Lookup(Snapshot(self._language, connection), batch.tenant), batch)
                 self._writer.write(connection, batch.tenant, groups)
         except Rejected as rejected:
             raise StorageDamaged(
                 "the database refuses a batch that breaks no rule; its schema is not this SDK's: "
                 "run `loki-storage migrate check`"
             ) from rejected
+
+    def _statement(self) -> AbstractContextManager[Connection]:
+        """A connection on which one statement that writes is a transaction."""
+        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -311,12 +327,7 @@ def _reserve_text(dialect: Dialect, kinds: int) -> tuple[str, list[str]]:
 _STAMP = "alembic_version"
 
 
-def _revision(connection: Connection) -> str | None:
-    row = connection.execute(f"SELECT version_num FROM {_STAMP}").fetchone()
-    return None if row is None else str(row[0])
-
-
-class _Lookup:
+class Lookup:
     """What ``batch.check`` asks, answered inside the transaction."""
 
     def __init__(self, view: SqlReader, tenant: str) -> None:

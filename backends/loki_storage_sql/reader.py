@@ -119,6 +119,10 @@ class SqlReader(Reader):
     def _execute(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
         return connection.execute(statement.text, statement.parameters(values))
 
+    def _open(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
+        """Rows to iterate over, and to close."""
+        return connection.stream(statement.text, statement.parameters(values))
+
     def _connected(self) -> "Connected":
         return Connected(self)
 
@@ -159,7 +163,7 @@ class SqlReader(Reader):
         if not all(statement.exact for statement, _ in selected):
             return super().select_many(queries)
         with self._connected() as connection:
-            found = [self._execute(connection, *select).fetchall() for select in selected]
+            found = self._fetch_many(connection, selected)
         decoders = [self._language.decoder(query.kind) for query in queries]
         return [list(map(decode, rows)) for decode, rows in zip(decoders, found, strict=True)]
 
@@ -211,12 +215,19 @@ class SqlReader(Reader):
             found: list[Any] = self._execute(connection, statement, values).fetchall()
             return found
 
+    def _fetch_many(
+        self, connection: Connection, selected: Sequence[tuple[Statement, Sequence[Any]]]
+    ) -> list[list[Any]]:
+        return connection.fetch_many(
+            [(statement.text, statement.parameters(values)) for statement, values in selected]
+        )
+
     def _stream(
         self, statement: Statement, values: Sequence[Any], decode: Callable[[Any], Any]
     ) -> Iterator[Any]:
         """Row by row, so that memory is that of one row. The first ``next()`` takes the moment."""
         with self._connected() as connection:
-            cursor = self._execute(connection, statement, values)
+            cursor = self._open(connection, statement, values)
             try:
                 yield from map(decode, cursor)
             finally:
@@ -263,8 +274,8 @@ class Snapshot(SqlReader):
     def _check_open(self) -> None:
         self._acquire()
 
-    def _execute(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
-        cursor = super()._execute(connection, statement, values)
+    def _open(self, connection: Connection, statement: Statement, values: Sequence[Any]) -> Any:
+        cursor = super()._open(connection, statement, values)
         self._cursors.add(cursor)
         return cursor
 

@@ -158,7 +158,7 @@ def insert_of(dialect: Dialect, table: sa.Table, fields: Fields) -> Any:
     """The INSERT of ``insert_text``; SQLAlchemy would order columns as the table does."""
     columns = [sa.column(field, table.c[field].type) for field in fields]
     values = {field: _parameter(table, field, "new") for field in fields}
-    return dialect.insert(sa.table(table.name, *columns)).values(values)
+    return dialect.insert(sa.table(table.name, *columns, schema=dialect.schema)).values(values)
 
 
 def among_ids(dialect: Dialect, table: sa.Table) -> list[Clause]:

@@ -96,10 +96,12 @@ class Scope:
             return self._narrowed(self.dialect.folded_test(op, column, text), wanted)
         return self._narrowed(Narrowing(self.dialect.text_test(op, column, text)), wanted)
 
-    def _json(self, field: str, wanted: bool, path: int, value: int | None) -> Clause:
+    def _json(self, field: str, wanted: bool, path: int, value: int | None, exact: bool) -> Clause:
         text = None if value is None else self.value(value, sa.Text())
+        if text is None and not exact:
+            return self._narrowed(Narrowing(sa.true(), exact=False), wanted)
         test = self.dialect.json_test(self.column(field), self.value(path), text)
-        return self._narrowed(test, wanted)
+        return self._narrowed(Narrowing(test, exact), wanted)
 
     def _in(self, field: str, wanted: bool, matching: Matching, its_field: str) -> Clause:
         inner = Scope(self.dialect, self._tables, matching, self._depth + 1)

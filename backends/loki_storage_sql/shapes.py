@@ -9,7 +9,7 @@ complement): ``("null", field, wanted)``, ``("flag", field, value)``,
 ``("compare", field, op, or_null, slot)``,
 ``("among", field, wanted, or_null, slot)``, ``("text", field, op, folded, wanted, slot)``,
 ``("json", field, wanted, path slot, value slot or None)``, ``("in", field, wanted, matching,
-its_field)``.
+its_field)``. A JSON leaf ends with whether the dialect decides its path.
 """
 
 from collections.abc import Callable, Sequence
@@ -128,7 +128,7 @@ class Shaper:
             case JsonEquals(field):
                 path = self._slot(self.dialect.encode_path(condition.path))
                 value = None if condition.value is None else self._slot(str(condition.value))
-                return "json", field, wanted, path, value
+                return "json", field, wanted, path, value, self.dialect.decides_path(condition.path)
             case InQuery(field, query, its_field):
                 return "in", field, wanted, self.matching(query), its_field
 
@@ -161,7 +161,10 @@ class Shaper:
 
     def _text(self, condition: Text, wanted: bool) -> Node:
         folded = not condition.case_sensitive
-        slot = self._slot(condition.text.casefold() if folded else condition.text)
+        text = condition.text
+        if folded:
+            text = self.dialect.encode_folded(condition.op, text.casefold())
+        slot = self._slot(text)
         return "text", condition.field, condition.op, folded, wanted, slot
 
     def _encoded(self, domain: Domain, value: object) -> Any:

@@ -62,10 +62,12 @@ def _findings(connection: Connection, dialect: Dialect) -> Iterator[Sequence[Any
     findings = schema_for(dialect.name).gate_findings
     columns = [findings.c[name] for name in ("id", "tenant_id", *FINDING_FIELDS)]
     place = sa.tuple_(findings.c.tenant_id, findings.c.id)
-    after = sa.tuple_(sa.bindparam("tenant", type_=sa.String), sa.bindparam("id", type_=sa.Integer))
+    after = sa.tuple_(
+        sa.bindparam("tenant", type_=sa.String), sa.bindparam("id", type_=sa.BigInteger)
+    )
     query = sa.select(*columns).where(place > after)
     ordered = query.order_by(findings.c.tenant_id, findings.c.id)
-    most, skip = (sa.bindparam(name, type_=sa.Integer) for name in ("most", "skip"))
+    most, skip = (sa.bindparam(name, type_=sa.BigInteger) for name in ("most", "skip"))
     # Both go together: SQLite would add its own OFFSET.
     text, names = text_of(ordered.limit(most).offset(skip), dialect)
     last = {"tenant": "", "id": 0, "most": BLOCK, "skip": 0}

@@ -19,10 +19,12 @@ from loki_storage_sql.findings import ResultWriter
 from loki_storage_sql.row_writer import RowWriter
 from loki_storage_sql.tables import Schema, schema_for
 
-__all__ = ["Plan", "Writer", "disturbs_references", "plan"]
+__all__ = ["Group", "Plan", "Stage", "Writer", "disturbs_references", "plan"]
 
 
-class _Stage(IntEnum):
+class Stage(IntEnum):
+    """When a group runs."""
+
     REQUIRE = 0
     DELETE = 1
     RELEASE = 2
@@ -30,10 +32,10 @@ class _Stage(IntEnum):
     INSERT = 4
 
 
-class _Group(NamedTuple):
+class Group(NamedTuple):
     """What operations that share a statement have in common. Sorted, groups are in order."""
 
-    stage: _Stage
+    stage: Stage
     rank: int
     """The kind's place among all: parents first; negative, children first, for deletes."""
     fields: tuple[str, ...] = ()
@@ -44,7 +46,7 @@ class _Group(NamedTuple):
         return _KINDS[abs(self.rank)]
 
 
-Plan = list[tuple[_Group, Any]]
+Plan = list[tuple[Group, Any]]
 """Each group with its operations, an insertion with its ``Rows``."""
 _KINDS = list(KINDS.values())
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
@@ -52,11 +54,11 @@ _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
 def plan(batch: Batch) -> Plan:
     """The batch's operations in groups, in the order in which they run."""
-    groups: defaultdict[_Group, list[Any]] = defaultdict(list)
+    groups: defaultdict[Group, list[Any]] = defaultdict(list)
     for operation in batch.guarded:
         for part in _parts(operation):
             groups[_group(part)].append(part)
-    inserts = {_Group(_Stage.INSERT, _RANK[k]): rows for k, rows in batch.inserts.items()}
+    inserts = {Group(Stage.INSERT, _RANK[k]): rows for k, rows in batch.inserts.items()}
     return sorted({**groups, **inserts}.items(), key=itemgetter(0))
 
 
@@ -79,14 +81,14 @@ def _frees(unique: Unique, field: str, value: object) -> bool:
     return outside or (field in unique.fields and value is None)
 
 
-def _group(operation: Guarded) -> _Group:
+def _group(operation: Guarded) -> Group:
     rank, guard = _RANK[operation.kind], tuple(sorted(operation.guard))
     if isinstance(operation, Delete):
-        return _Group(_Stage.DELETE, -rank, (), guard)
+        return Group(Stage.DELETE, -rank, (), guard)
     if isinstance(operation, Require) or not operation.changes:
-        return _Group(_Stage.REQUIRE, rank, (), guard)
-    stage = _Stage.RELEASE if _releases(operation) else _Stage.UPDATE
-    return _Group(stage, rank, tuple(sorted(operation.changes)), guard)
+        return Group(Stage.REQUIRE, rank, (), guard)
+    stage = Stage.RELEASE if _releases(operation) else Stage.UPDATE
+    return Group(stage, rank, tuple(sorted(operation.changes)), guard)
 
 
 def _releases(update: Update) -> bool:
@@ -105,7 +107,7 @@ def disturbs_references(plan: Plan) -> bool:
     of a kind that refers to itself, where a child comes before its parent).
     """
     return any(
-        group.stage is _Stage.DELETE
+        group.stage is Stage.DELETE
         or any(reference.field in group.fields for reference in group.kind.references)
         for group, _ in plan
     )
@@ -136,11 +138,11 @@ class Writer:
         for group, operations in plan:
             writer = self._writers[group.kind]
             match group.stage:
-                case _Stage.REQUIRE:
+                case Stage.REQUIRE:
                     writer.require(connection, tenant, operations, group.guard)
-                case _Stage.DELETE:
+                case Stage.DELETE:
                     writer.delete(connection, tenant, operations, group.guard)
-                case _Stage.RELEASE | _Stage.UPDATE:
+                case Stage.RELEASE | Stage.UPDATE:
                     writer.update(connection, tenant, operations, group.guard)
-                case _Stage.INSERT:
+                case Stage.INSERT:
                     writer.insert(connection, operations)

@@ -93,7 +93,7 @@ class SqliteBackend(SqlBackend):
     def _connection(self, pool: Pool) -> SqliteConnection:
         return SqliteConnection(pool, self._engine.logger, self._busy_timeout)
 
-    def _url(self) -> sa.URL:
+    def _place(self) -> sa.URL:
         return sa.URL.create("sqlite", database=self._path)
 
     def _relations(self, connection: Connection) -> set[str]:

@@ -83,9 +83,9 @@ class SqliteDialect(Dialect):
     def folded_test(self, op: str, column: Column, text: Column) -> Narrowing:
         return Narrowing(self.text_test(op, sa.func.loki_casefold(column), text))
 
-    def json_test(self, column: Column, path: Column, value: Column | None) -> Narrowing:
+    def json_test(self, column: Column, path: Column, value: Column | None) -> Clause:
         found = sa.func.loki_json_at(column, path)
-        return Narrowing(found.is_(None) if value is None else found == value)
+        return found.is_(None) if value is None else found == value
 
     def day(self, column: Column) -> Column:
         # Division cuts towards zero, and times before 1970 are negative.

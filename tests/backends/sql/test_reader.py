@@ -1,6 +1,6 @@
 """Answers of a relational backend against the executable meaning of queries, on real SQLite."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from itertools import combinations, product
 from typing import Any
@@ -40,7 +40,7 @@ from loki_storage.query import (
 from loki_storage.values import Integer, Json, Time, Word
 from loki_storage.values import Text as TextDomain
 from loki_storage_sql.codecs import record_encoder
-from loki_storage_sql.dialect import Column, Narrowing
+from loki_storage_sql.dialect import Clause, Column, Narrowing
 from loki_storage_sql.reader import Language
 from loki_storage_sqlite.backend import SqliteBackend, _create
 from loki_storage_sqlite.dialect import SqliteDialect
@@ -78,8 +78,11 @@ class Vague(SqliteDialect):
     def folded_test(self, op: str, column: Column, text: Column) -> Narrowing:
         return Narrowing(sa.func.length(column) >= sa.literal_column("0"), exact=False)
 
-    def json_test(self, column: Column, path: Column, value: Column | None) -> Narrowing:
-        return Narrowing(sa.true(), exact=False)
+    def decides_path(self, path: Sequence[str | int]) -> bool:
+        return False
+
+    def json_test(self, column: Column, path: Column, value: Column | None) -> Clause:
+        return column.is_not(None)
 
 
 class Bare(SqliteBackend):

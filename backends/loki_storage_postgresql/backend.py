@@ -1,0 +1,233 @@
+"""``PostgresqlBackend``: how to connect, how a batch is written, and whose fault a failure is."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import cache, partial
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy.pool import Pool
+
+from loki_storage.batch import Batch, check
+from loki_storage.deadline import pauses, time_left
+from loki_storage.errors import (
+    BrokenReference,
+    Conflict,
+    ConnectionLost,
+    Duplicate,
+    LockTimeout,
+    StorageDamaged,
+    StorageError,
+)
+from loki_storage.models import ValidationResult
+from loki_storage_postgresql.connections import PostgresqlConnection, Sessions
+from loki_storage_postgresql.dialect import PostgresqlDialect, dialect_for
+from loki_storage_postgresql.errors import is_race
+from loki_storage_postgresql.writer import WorkWriter
+from loki_storage_sql.backend import Lookup, SqlBackend
+from loki_storage_sql.connections import Connection
+from loki_storage_sql.places import ServerPlace
+from loki_storage_sql.pool import DeadlinePool
+from loki_storage_sql.row_writer import Rejected
+from loki_storage_sql.tables import schema_for
+
+__all__ = ["PostgresqlBackend", "Sessions"]
+
+TRUSTED = 5.0
+"""Seconds for which a connection that has answered is taken for alive."""
+MOST_DEAD = 50
+"""Connections that are found dead one after the other before we give up."""
+PATIENCE = 10.0
+"""Seconds to try again after a lost race, where the caller names no deadline."""
+
+
+class PostgresqlBackend(SqlBackend):
+    """A database of a server. A batch is one statement; a stream has a connection of its own."""
+
+    _dialect: PostgresqlDialect
+    _writer: WorkWriter
+
+    def __init__(self, sessions: Sessions, *, schema: str | None, **options: Any) -> None:
+        self._sessions, self._distrusted = sessions, 0.0
+        super().__init__(dialect_for(schema), **options)
+
+    def apply(self, batch: Batch) -> None:
+        """See ``Backend``. What failed for no fault of the batch's is tried again."""
+        left = time_left()
+        deadline = time.monotonic() + (PATIENCE if left is None else left)
+        for pause in pauses():
+            try:
+                self._apply(batch)
+                return
+            except Rejected as rejected:
+                self._writer.forget()
+                self._judge(batch, rejected)
+                if time.monotonic() + pause > deadline:
+                    raise StorageDamaged(
+                        "the database refuses a batch that breaks no rule; its schema is not this "
+                        "SDK's: run `loki-storage migrate check`"
+                    ) from rejected
+            except LockTimeout as error:
+                if not _was_race(error) or time.monotonic() + pause > deadline:
+                    raise
+            except StorageError:
+                self._writer.forget()
+                raise
+            time.sleep(pause)
+
+    def _apply(self, batch: Batch) -> None:
+        with self._connected() as connection:
+            assert isinstance(connection, PostgresqlConnection)
+            work = self._writer.plan(connection, batch)
+            if work.is_one_statement:
+                self._writer.write(connection, work)
+                return
+            with connection.driver.transaction():
+                self._writer.write(connection, work)
+
+    def _judge(self, batch: Batch, rejected: Rejected) -> None:
+        """Raise what the law says of a batch that was rejected a moment ago (BAT-4)."""
+        if not isinstance(rejected, _Unnamed):
+            batch = Batch(batch.tenant, batch.guarded)
+        with self.snapshot(batch.tenant) as view:
+            check(Lookup(view, batch.tenant), batch)
+
+    # How to connect.
+
+    def _create_engine(self, **options: Any) -> sa.Engine:
+        engine = sa.create_engine(
+            "postgresql+psycopg://",
+            creator=self._sessions.open,
+            poolclass=DeadlinePool,
+            pool_use_lifo=True,
+            hide_parameters=True,
+            **options,
+        )
+        # Sessions are in autocommit mode; who uses the engine directly gets transactions too.
+        sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
+        return engine
+
+    def _create_writer(self) -> WorkWriter:
+        return WorkWriter(self._dialect, self.schema)
+
+    def _connection(self, pool: Pool) -> PostgresqlConnection:
+        return PostgresqlConnection(pool, self._engine.logger, self._sessions)
+
+    def _acquire(self) -> Connection:
+        """A connection that answers: one that was idle, or that others like it failed, is asked."""
+        for _ in range(MOST_DEAD):
+            connection = super()._acquire()
+            assert isinstance(connection, PostgresqlConnection)
+            if self._answers(connection):
+                return connection
+            connection.discard()
+        raise ConnectionLost("the server ends every connection; try again")
+
+    def _answers(self, connection: PostgresqlConnection) -> bool:
+        try:
+            if connection.used < max(time.monotonic() - TRUSTED, self._distrusted):
+                connection.execute("SELECT 1")
+                connection.note_use()
+            connection.bind(time_left())
+        except psycopg.Error:
+            return False
+        except BaseException:
+            connection.discard()
+            raise
+        return True
+
+    def _release(self, connection: Connection) -> None:
+        assert isinstance(connection, PostgresqlConnection)
+        if connection.is_idle:
+            connection.note_use()
+            super()._release(connection)
+        else:
+            connection.discard()
+
+    def _give_up(self, connection: Connection) -> None:
+        """After an error: most of them leave the connection as it was."""
+        assert isinstance(connection, PostgresqlConnection)
+        if not connection.is_idle and connection.driver.closed:
+            self._distrusted = time.monotonic()
+        self._release(connection)
+
+    def _place(self) -> ServerPlace:
+        url = sa.make_url("postgresql+psycopg://")
+        return ServerPlace(url, self._dialect.schema, self._sessions.open_plain)
+
+    def _relations(self, connection: Connection) -> set[str]:
+        """Of what is there, what has a name of ours: others may use the same schema."""
+        rows = connection.execute(_RELATIONS, [self._dialect.schema])
+        ours = self.schema.names | {"alembic_version"}
+        return {name for (name,) in rows if name in ours}
+
+    # How to begin and end.
+
+    def _begin(self, connection: Connection) -> None:
+        connection.execute("BEGIN")
+
+    def _begin_view(self, connection: Connection) -> None:
+        # The first statement takes the moment.
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1")
+
+    def _defer_references(self, connection: Connection) -> None:
+        """A statement's references are checked at its end."""
+
+    def _statement(self) -> AbstractContextManager[Connection]:
+        return self._connected()
+
+    # Whose fault it is.
+
+    def _translated(self, error: Exception) -> Exception:
+        if not self._dialect.is_conflict(error):
+            return self._dialect.translate(error)
+        assert isinstance(error, psycopg.Error)
+        name = error.diag.constraint_name
+        if name is None:  # a distributed database does not tell
+            return _Unnamed()
+        told = _constraints().get(name)
+        return Rejected() if told is None else told()
+
+
+class _Unnamed(Rejected):
+    """A key or a reference does not hold, and the database does not say which."""
+
+
+@cache
+def _constraints() -> Mapping[str, Callable[[], Conflict]]:
+    """What it means that a constraint is broken, by its name."""
+    schema = schema_for("postgresql")
+    kinds = {table.name: kind.table for kind, table in schema.tables.items()}
+    kinds[schema.gate_results.name] = ValidationResult.table
+    found: dict[str, Callable[[], Conflict]] = {}
+    for table in schema.metadata.tables.values():
+        if table.name in kinds:
+            found.update(_meanings(table, kinds[table.name]))
+    del found["fk_gate_results_finding_id"]  # our own affair: it was removed just now
+    return found
+
+
+def _meanings(table: sa.Table, kind: str) -> Iterator[tuple[str, Callable[[], Conflict]]]:
+    for constraint in table.constraints:
+        fields = tuple(c.name for c in getattr(constraint, "columns", ()) if c.name != "tenant_id")
+        if isinstance(constraint, sa.PrimaryKeyConstraint | sa.UniqueConstraint):
+            yield str(constraint.name), partial(Duplicate, kind, fields)
+        elif isinstance(constraint, sa.ForeignKeyConstraint):
+            yield str(constraint.name), partial(BrokenReference, kind, fields[0])
+    for index in table.indexes:
+        fields = tuple(column.name for column in index.columns if column.name != "tenant_id")
+        if index.unique:
+            yield str(index.name), partial(Duplicate, kind, fields)
+
+
+_RELATIONS = """\
+SELECT c.relname FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = coalesce($1::text, current_schema()) AND c.relkind IN ('r', 'p', 'v')"""
+
+
+def _was_race(error: StorageError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, Exception) and is_race(cause)
