@@ -10,8 +10,14 @@ from loki_storage.batch import Guarded
 from loki_storage.rows import Rows
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
-from loki_storage_sql.findings import REMEMBERED_FINDINGS, ResultWriter, finding_id
-from loki_storage_sql.tables import FINDING_FIELDS, Schema
+from loki_storage_sql.findings import (
+    CONTENT,
+    REMEMBERED_FINDINGS,
+    Content,
+    ResultWriter,
+    finding_id,
+)
+from loki_storage_sql.tables import Schema
 from loki_storage_sql.writer import Group, Stage
 
 __all__ = ["Results"]
@@ -20,28 +26,24 @@ __all__ = ["Results"]
 class Results(ResultWriter):
     """Knows what is stored only once it is committed: others' statements run at the same time."""
 
-    finding_columns = ("id", "tenant_id", *FINDING_FIELDS)
-
     def __init__(self, dialect: Dialect, schema: Schema) -> None:
         super().__init__(dialect, schema)
         self.finding_table: sa.Table = schema.gate_findings
 
     def findings(
         self, connection: Connection, rows: Rows[Any]
-    ) -> tuple[list[int], Mapping[bytes, int]]:
+    ) -> tuple[list[int], Mapping[Content, int]]:
         """Each row's finding, and those findings that may have to be stored."""
-        said = zip(*map(rows.column, ("tenant_id", *FINDING_FIELDS)), strict=True)
-        texts = list(map(orjson.dumps, said))
-        stored, known = self._stored, {}
-        new: dict[bytes, int] = {}
-        for text in dict.fromkeys(texts):
-            id = stored.get(text)
-            if id is None:
-                id = new[text] = finding_id(self._store_key(connection), text)
-            known[text] = id
-        return [known[text] for text in texts], new
+        contents = list(zip(*map(rows.column, CONTENT), strict=True))
+        ids = list(map(self._stored.get, contents))
+        if None not in ids:
+            return ids, {}  # type: ignore[return-value]
+        key = self._store_key(connection)
+        missing = {content for content, id in zip(contents, ids, strict=True) if id is None}
+        new = {content: finding_id(key, orjson.dumps(content)) for content in missing}
+        return [id or new[content] for content, id in zip(contents, ids, strict=True)], new
 
-    def remember(self, findings: Mapping[bytes, int]) -> None:
+    def remember(self, findings: Mapping[Content, int]) -> None:
         """They are stored."""
         if len(self._stored) > REMEMBERED_FINDINGS:
             self._stored.clear()

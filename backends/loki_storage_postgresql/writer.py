@@ -19,7 +19,7 @@ from loki_storage_postgresql.connections import PostgresqlConnection
 from loki_storage_postgresql.dialect import PostgresqlDialect
 from loki_storage_postgresql.results import Results
 from loki_storage_postgresql.statements import Part, Verb, statement
-from loki_storage_sql.codecs import Encoded
+from loki_storage_sql.findings import CONTENT, Content
 from loki_storage_sql.row_writer import Rejected, RowWriter
 from loki_storage_sql.tables import Schema
 from loki_storage_sql.writer import Group, Stage, plan
@@ -71,7 +71,7 @@ class Work:
     changes: list[Step]
     inserts: list[Step | Bulk]
     results: list[tuple[Group, list[Guarded]]]
-    findings: Mapping[bytes, int]
+    findings: Mapping[Content, int]
     """Findings that are stored afterwards."""
     split: bool
     """Whether rows are changed twice, which one statement does not do."""
@@ -163,6 +163,10 @@ class WorkWriter:
         self, connection: PostgresqlConnection, work: Work, kind: Kind, rows: Rows[Any], copy: bool
     ) -> Work:
         writer = self._writers[kind]
+        if len(rows) <= FEW and kind is not ValidationResult:
+            few = writer.encode_few(rows.records)
+            work.inserts.append(_few(writer.table, writer.fields, few))
+            return work
         encoded, fields = writer.encode(rows), writer.fields
         if kind is ValidationResult:
             ids, new = self._results.findings(connection, rows)
@@ -170,16 +174,18 @@ class WorkWriter:
             if new:
                 work.inserts.append(self._new_findings(new))
             encoded.columns["finding_id"], fields = ids, (*fields, "finding_id")
-        work.inserts.append(_step(Verb.INSERT, writer.table, fields, encoded, copy))
+        columns, same = encoded.columns, encoded.same
+        work.inserts.append(_step(Verb.INSERT, writer.table, fields, columns, same, copy))
         return work
 
-    def _new_findings(self, new: Mapping[bytes, int]) -> "Step | Bulk":
-        table, fields = self._results.finding_table, self._results.finding_columns
-        rows = [(id, *orjson.loads(text)) for text, id in new.items()]
-        columns: dict[str, Sequence[Any]] = dict(
-            zip(fields, map(list, zip(*rows, strict=True)), strict=True)
-        )
-        return _step(Verb.IGNORE, table, fields, Encoded(columns, {}), copy=False)
+    def _new_findings(self, new: Mapping[Content, int]) -> "Step | Bulk":
+        said = {
+            field: [None if value is None else str(value) for value in column]
+            for field, column in zip(CONTENT, zip(*new, strict=True), strict=True)
+        }
+        columns: dict[str, Sequence[Any]] = {"id": list(new.values()), **said}
+        table = self._results.finding_table
+        return _step(Verb.IGNORE, table, tuple(columns), columns, {}, copy=False)
 
     def _change(self, group: Group, operations: Sequence[Guarded]) -> Iterable[Step]:
         writer, guard = self._writers[group.kind], group.guard
@@ -202,16 +208,29 @@ class WorkWriter:
 
 
 def _step(
-    verb: Verb, table: sa.Table, fields: tuple[str, ...], encoded: Encoded, copy: bool
+    verb: Verb,
+    table: sa.Table,
+    fields: tuple[str, ...],
+    columns: Mapping[str, Sequence[Any]],
+    same: Mapping[str, Any],
+    copy: bool,
 ) -> Step | Bulk:
-    count = len(encoded.columns["id"])
-    columns, same = encoded.columns, encoded.same
-    if copy and count >= MANY:
+    if copy and len(columns["id"]) >= MANY:
         return Bulk(table, columns, same)
-    columns = {field: column for field, column in columns.items() if field != "tenant_id"}
-    same = {field: value for field, value in same.items() if field != "tenant_id"}
-    step = _made(Part(verb, table, fields, (), tuple(same), tuple(columns), 0), same, columns)
-    return Bulk(table, encoded.columns, encoded.same) if step is None else step
+    own = {field: column for field, column in columns.items() if field != "tenant_id"}
+    shared = {field: value for field, value in same.items() if field != "tenant_id"}
+    step = _made(Part(verb, table, fields, (), tuple(shared), tuple(own), 0), shared, own)
+    return Bulk(table, columns, same) if step is None else step
+
+
+def _few(table: sa.Table, fields: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> Step:
+    """New rows as tuples of these fields; the tenant is a parameter of the whole statement."""
+    at = fields.index("tenant_id")
+    names = (*fields[:at], *fields[at + 1 :])
+    values = [value for row in rows for value in (*row[:at], *row[at + 1 :])]
+    if len(rows) == 1:
+        return Step(Part(Verb.INSERT, table, fields, (), names, (), 0), values, 1)
+    return Step(Part(Verb.INSERT, table, fields, (), (), names, len(rows)), values, len(rows))
 
 
 def _guarded(

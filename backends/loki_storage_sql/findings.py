@@ -35,14 +35,14 @@ from loki_storage_sql.row_writer import (
 )
 from loki_storage_sql.tables import FINDING_FIELDS, RESULT_FIELDS, Schema, schema_for
 
-__all__ = ["ResultWriter", "finding_id"]
+__all__ = ["CONTENT", "Content", "ResultWriter", "finding_id"]
 
 REMEMBERED_FINDINGS = 20_000
 """Findings that a process knows to be stored. A store of real intercepts has some hundred."""
 
 Content = tuple[str | None, ...]
 """The tenant and ``FINDING_FIELDS``. As compact JSON it is what ids are made of."""
-_CONTENT = ("tenant_id", *FINDING_FIELDS)
+CONTENT = ("tenant_id", *FINDING_FIELDS)
 Finding = tuple[Any, ...]
 """The row: the id and the content."""
 
@@ -67,7 +67,7 @@ class ResultWriter(RowWriter):
         self._stored.clear()
 
     def insert(self, connection: Connection, rows: Rows[Any]) -> None:
-        ids = self._write_findings(connection, list(zip(*map(rows.column, _CONTENT), strict=True)))
+        ids = self._write_findings(connection, list(zip(*map(rows.column, CONTENT), strict=True)))
         encoded = self.encode(rows)
         columns = {**encoded.columns, "finding_id": ids}
         self.dialect.insert_many(connection, self.table, columns, encoded.same)

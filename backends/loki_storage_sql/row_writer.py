@@ -57,12 +57,12 @@ class RowWriter:
         self.fields = fields or tuple(kind.domains)
         self._encoders = {f: field_encoder(domain, dialect) for f, domain in kind.domains.items()}
         self.encode = rows_encoder(kind, dialect, self.fields)
-        self._encode_few = record_encoder(kind, dialect, self.fields)
+        self.encode_few = record_encoder(kind, dialect, self.fields)
 
     def insert(self, connection: Connection, rows: Rows[Any]) -> None:
         if len(rows) < MANY:
             text = insert_text(self.dialect, self.table, self.fields)
-            connection.executemany(text, self._encode_few(rows.records))
+            connection.executemany(text, self.encode_few(rows.records))
         else:
             encoded = self.encode(rows)
             self.dialect.insert_many(connection, self.table, encoded.columns, encoded.same)
