@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Installed",
+    "backend_names",
     "find_backend",
     "installed",
     "plugin_manager",
@@ -109,6 +110,11 @@ def installed() -> list[Installed]:
     return rows
 
 
+def backend_names() -> list[str]:
+    """The names of all installed and registered backends; none is imported."""
+    return sorted({point.name for point in _entry_points()} | set(_REGISTERED))
+
+
 @contextmanager
 def register_backend(spec: BackendSpec) -> Iterator[None]:
     """Offer a backend in this process only, for tests: ``with register_backend(spec): ...``."""
@@ -184,8 +190,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def _unknown(name: str) -> str:
-    names = sorted({point.name for point in _entry_points()} | set(_REGISTERED))
-    found = ", ".join(names) or "none"
+    found = ", ".join(backend_names()) or "none"
     return f"no backend is installed for {name!r}; installed: {found}; install its plugin"
 
 

@@ -1,5 +1,6 @@
 """``open_storage``, ``Storage`` and ``Session``: where everything begins."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -10,10 +11,13 @@ import attrs
 
 from loki_storage.authorization import Operations, authority_of, not_an_operation
 from loki_storage.configuration import (
+    General,
     Settings,
     backend_options,
+    general_settings,
     load_settings,
     make_parent,
+    safe_url,
     scheme_of,
 )
 from loki_storage.errors import (
@@ -27,6 +31,7 @@ from loki_storage.health import Health, health_of
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.leases import IdLeases
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
+from loki_storage.observing import Observed
 from loki_storage.plugins import find_backend, plugin_manager, register_plugins
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
@@ -50,9 +55,11 @@ from loki_storage.unit_of_work import (
     pauses,
     utc_now,
 )
+from loki_storage.values import Number
 
 __all__ = ["Session", "Storage", "open_storage"]
 
+LOGGER = logging.getLogger("loki_storage")
 T = TypeVar("T")
 
 
@@ -127,12 +134,19 @@ class Storage(Operations):
     """An open store. Thread-safe; a context manager that closes it."""
 
     def __init__(
-        self, backend: Backend, hooks: Any, clock: Clock = utc_now, name: str = ""
+        self,
+        backend: Backend,
+        hooks: Any,
+        clock: Clock = utc_now,
+        name: str = "",
+        slow_query: float = General().slow_query,
     ) -> None:
         self.backend = backend
         self.name = name
         self._hooks, self._clock = hooks, clock
-        self._leases = IdLeases(backend)
+        Number(0.0, 86_400.0).accept("slow_query", slow_query)
+        self._observed = Observed(backend, slow_query)
+        self._leases = IdLeases(self._observed)
         self._obey(authority_of(hooks, Context(tenant=EVERY_TENANT)))
 
     @not_an_operation
@@ -155,7 +169,7 @@ class Storage(Operations):
             read_only=read_only,
             audit_reads=audit_reads,
         )
-        return Session(self.backend, self._leases, context, self._clock, self._hooks)
+        return Session(self._observed, self._leases, context, self._clock, self._hooks)
 
     @not_an_operation
     def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:
@@ -258,14 +272,16 @@ def open_storage(
     create: bool | None = None,
     clock: Clock | None = None,
     plugins: Iterable[object] = (),
+    slow_query: float | None = None,
     **options: Any,
 ) -> Storage:
-    """Open the store of a URL, or of the settings (environment, then the default SQLite file).
+    """Open the store of a URL, or of the settings: environment, TOML file, default SQLite file.
 
     ``create``: lay out an empty store; by default where the backend says so (SQLite, memory).
     ``clock``: gives aware datetimes, for tests. ``plugins``: objects or modules with hooks of the
     host's own (``loki_authorize``, ``loki_before_commit``, ``loki_after_commit``), and names of
-    installed plugins that are to be asked beside the backend's. Other arguments are
+    installed plugins that are to be asked beside the backend's. ``slow_query``: seconds from
+    which on a query or commit is logged as slow; 0: never. Other arguments are
     options of the backend; unknown ones are ``InvalidField``. Raises ``PluginError`` where no
     backend fits the URL, and ``SchemaOutdated`` where the store has another schema revision.
     """
@@ -275,7 +291,9 @@ def open_storage(
         chosen = attrs.evolve(
             settings, url=url or settings.url, options={**settings.options, **options}
         )
+    general = general_settings(chosen)
     manager = plugin_manager()
+    register_plugins(general.plugins, manager)
     register_plugins(plugins, manager)
     spec = find_backend(scheme_of(chosen.url), manager)
     backend: Backend = spec.open(chosen.url, **backend_options(spec, chosen))
@@ -287,7 +305,9 @@ def open_storage(
     except BaseException:
         backend.close()
         raise
-    return Storage(backend, manager.hook, clock or utc_now, spec.name)
+    LOGGER.info("opened %s", safe_url(chosen.url))
+    slow = general.slow_query if slow_query is None else slow_query
+    return Storage(backend, manager.hook, clock or utc_now, spec.name, slow)
 
 
 def checked_tenant(tenant: str) -> str:

@@ -374,6 +374,7 @@ class UnitOfWork(Operations, Reader):
             self._apply_again(batch, receipt, deadline)
 
     def _apply_again(self, batch: Batch, receipt: int, deadline: float) -> None:
+        LOGGER.warning("the connection broke in commit %s: applying it again", receipt)
         for pause in pauses():
             if time.monotonic() + pause > deadline:
                 raise OutcomeUnknown(receipt)

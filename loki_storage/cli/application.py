@@ -10,6 +10,7 @@ import click
 
 from loki_storage.cli.audit import audit_commands
 from loki_storage.cli.backends import backends_command
+from loki_storage.cli.config import config_commands
 from loki_storage.cli.contract import contract_commands
 from loki_storage.cli.corrections import corrections_commands
 from loki_storage.cli.demo import demo_command
@@ -61,7 +62,8 @@ class _Application(click.Group):
 def application() -> None:
     """Storage for what a compliance interceptor sees and decides.
 
-    The store is named by --url or LOKI_STORAGE_URL; otherwise it is the SQLite file data/loki.db.
+    The store is named by --url, LOKI_STORAGE_URL or loki-storage.toml; otherwise it is the SQLite
+    file data/loki.db.
     """
 
 
@@ -78,6 +80,7 @@ for _command in (
     export_command,
     exports_commands,
     backends_command,
+    config_commands,
     migrate_commands,
     contract_commands,
 ):

@@ -1,7 +1,6 @@
 """What every command is given: which store, which tenant, tables or JSON."""
 
 import logging
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,12 @@ from typing import Any
 import attrs
 import click
 
-from loki_storage.configuration import load_settings
+from loki_storage.configuration import load_settings, safe_url
 from loki_storage.errors import SchemaOutdated
 from loki_storage.models import DEFAULT_TENANT
 from loki_storage.storage import Session, Storage, open_storage
 
-__all__ = ["Failure", "Invocation", "migrating", "printing", "reading", "safe_url", "writing"]
+__all__ = ["Failure", "Invocation", "migrating", "printing", "reading", "writing"]
 
 Command = Callable[..., None]
 LOGGER = logging.getLogger("loki_storage")
@@ -84,15 +83,6 @@ class Invocation:
         return f"loki-storage {words}{tenant}{url}"
 
 
-_PASSWORD = re.compile(r"(?<=://)([^/@:?]*):.*@")
-_SECRET_OPTION = re.compile(r"([?&;][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
-
-
-def safe_url(url: str) -> str:
-    """The URL without passwords, whatever is wrong with it otherwise."""
-    return _SECRET_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
-
-
 def printing(command: Command) -> Command:
     """Options of a command that needs no store."""
     return _with_options(command, (_JSON, _VERBOSE))
@@ -116,7 +106,7 @@ def writing(command: Command) -> Command:
 _URL = click.option(
     "--url",
     metavar="URL",
-    help="The store, like sqlite:///loki.db.  [default: $LOKI_STORAGE_URL or sqlite:///data/loki.db]",
+    help="The store, like sqlite:///loki.db.  [default: see `loki-storage config show`]",
 )
 _TENANT = click.option(
     "--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose records these are."

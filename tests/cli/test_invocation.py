@@ -1,6 +1,7 @@
 import pytest
 
-from loki_storage.cli.invocation import Invocation, safe_url
+from loki_storage.cli.invocation import Invocation
+from loki_storage.configuration import safe_url
 
 
 @pytest.mark.parametrize(
