@@ -8,7 +8,7 @@ where sessions meet it, so that every backend is, whatever lies below.
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from functools import wraps
 from math import inf
 from time import perf_counter
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from loki_storage.batch import Batch
 from loki_storage.explaining import in_words
 from loki_storage.models import Kind, Record
-from loki_storage.protocol import Backend, Check, Count, Day, Group, Measure, Reader
+from loki_storage.protocol import Backend, Count, Day, Group, Measure
 from loki_storage.query import Query
 
 __all__ = ["Observed"]
@@ -84,40 +84,8 @@ class Observed(Backend):
         self._backend.apply(batch)
         self._note(perf_counter() - began, lambda: _batch(batch))
 
-    # What is passed on as it is.
-
-    def dump(self, tenant: str | None = None) -> Iterator[Record]:
-        return self._backend.dump(tenant)
-
-    def load(self, records: Iterable[Record]) -> None:
-        self._backend.load(records)
-
     def close(self) -> None:
         self._backend.close()
-
-    def prepare(self, *, create: bool) -> None:
-        self._backend.prepare(create=create)
-
-    def migrate(self, revision: str = "head") -> None:
-        self._backend.migrate(revision)
-
-    def ping(self) -> None:
-        self._backend.ping()
-
-    def stats(self) -> dict[str, int | None]:
-        return self._backend.stats()
-
-    def checks(self, *, deep: bool) -> Iterable[Check]:
-        return self._backend.checks(deep=deep)
-
-    def engine(self, **options: Any) -> Any:
-        return self._backend.engine(**options)
-
-    def explain(self, query: Query) -> str:
-        return self._backend.explain(query)
-
-    def snapshot(self, tenant: str | None) -> AbstractContextManager[Reader]:
-        return self._backend.snapshot(tenant)
 
     # Inside.
 
@@ -152,6 +120,17 @@ class Observed(Backend):
             LOGGER.warning("slow (%.1f ms): %s", 1000 * seconds, words())
         elif LOGGER.isEnabledFor(logging.DEBUG):
             LOGGER.debug("%.3f ms: %s", 1000 * seconds, words())
+
+
+def _passed_on(name: str) -> Callable[..., Any]:
+    def call(self: Observed, *arguments: Any, **named: Any) -> Any:
+        return getattr(self._backend, name)(*arguments, **named)
+
+    return wraps(getattr(Backend, name))(call)
+
+
+for _name in {name for name in dir(Backend) if not name.startswith("_")} - vars(Observed).keys():
+    setattr(Observed, _name, _passed_on(_name))  # else it would be the default, slow or unsupported
 
 
 def _records(found: Mapping[int, object]) -> str:

@@ -52,7 +52,6 @@ def test_queries_and_commits_are_told_at_debug_without_values(
         "ms: rows documents",
         "ms: search documents",
         "ms: aggregate document_tags",
-        "ms: reserve ids",
     ):
         assert any(word in line for line in lines), word
     assert SECRET not in caplog.text
