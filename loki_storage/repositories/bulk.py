@@ -270,6 +270,8 @@ class BulkDocuments(Repository[Document]):
 
     def _tag_all(self, ids: Sequence[int], name: str) -> list[Document]:
         chains = self._live_chains(ids)
+        if not chains:
+            return []
         tag, known = TagRepository(self._session).named(name)
         linked = {link.document_id for link in self._links_of(chains, tag.id)} if known else set()
         new = [chain for chain in chains.values() if chain.id not in linked]

@@ -1,0 +1,291 @@
+"""Bulk writes do what one call per document does, as one batch or with an outcome each (TXN-9)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loki_storage import Outcome, Session, Storage
+from loki_storage.errors import (
+    ConnectionLost,
+    DuplicateDocument,
+    IllegalTransition,
+    InvalidField,
+    InvalidValue,
+    NotFound,
+    OutcomeUnknown,
+    ReadOnly,
+    ResultTooLarge,
+    StaleWrite,
+    StorageError,
+    Unavailable,
+)
+from loki_storage.models import KINDS, AuditEntry, Document
+from tests.programs import PRELUDE, UNKNOWN, check_explained, check_laws, entries, perform, view
+from tests.stores import Fault, new_tenant, unsteady
+
+Begin = Callable[..., Session]
+Bulk = Callable[[Session, list[int]], Any]
+Each = Callable[[Session, int], Any]
+
+PAIRS: dict[str, tuple[Bulk, Each]] = {
+    "delete": (
+        lambda s, ids: s.documents.delete_documents(ids, reason="r"),
+        lambda s, id: s.documents.delete(id, reason="r"),
+    ),
+    "restore": (
+        lambda s, ids: s.documents.restore_documents(ids),
+        lambda s, id: s.documents.restore(id),
+    ),
+    "tag": (
+        lambda s, ids: s.documents.tag_documents(ids, "new"),
+        lambda s, id: s.documents.add_tag(id, "new"),
+    ),
+    "tag again": (
+        lambda s, ids: s.documents.tag_documents(ids, "a"),
+        lambda s, id: s.documents.add_tag(id, "a"),
+    ),
+    "untag": (
+        lambda s, ids: s.documents.untag_documents(ids, "a"),
+        lambda s, id: s.documents.remove_tag(id, "a"),
+    ),
+    "untag unknown": (
+        lambda s, ids: s.documents.untag_documents(ids, "never"),
+        lambda s, id: s.documents.remove_tag(id, "never"),
+    ),
+}
+PUBLIC = [kind for kind in KINDS.values() if kind is not AuditEntry]
+
+
+def described(*texts: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"content": text, "document_type": "email", "client_id": "a", **more} for text in texts]
+
+
+def furnish(session: Session, steps: list[Any]) -> None:
+    more = [("add_tag", 0, 0), ("append", 0, 1), ("create_document", 4, 2), ("delete", 2, 0)]
+    for step in [*PRELUDE, *more, *steps]:
+        perform(session, step)
+
+
+def shape(session: Session) -> list[Any]:
+    """All rows without ids and times, so that two stores can be compared."""
+    told = []
+    for row in view(session, session.tenant, PUBLIC):
+        fields = {f: row.stored(f) for f in row.domains if not f.endswith(("_at", "id", "hash"))}
+        told.append((row.table, sorted(fields.items())))
+    return told
+
+
+@settings(max_examples=10)
+@pytest.mark.parametrize("name", PAIRS)
+@given(picks=st.lists(st.integers(0, 9), max_size=5), committed=st.booleans())
+def test_bulk_does_what_one_call_each_does(
+    store: Storage, name: str, picks: list[int], committed: bool
+) -> None:
+    bulk, each = PAIRS[name]
+    shapes = []
+    for way in ("bulk", "each"):
+        with store.session(tenant=new_tenant()) as session:
+            furnish(session, [])
+            if committed:
+                session.commit()
+            before = view(session, session.tenant)
+            documents = [row.id for row in before if isinstance(row, Document)]
+            ids = [documents[pick % len(documents)] for pick in picks]
+            error: StorageError | None = None
+            try:
+                with session.as_one():
+                    if way == "bulk":
+                        bulk(session, ids)
+                    for id in ids if way == "each" else ():
+                        each(session, id)
+            except StorageError as refused:
+                error = refused
+            shapes.append((shape(session), type(error)))
+            after = view(session, session.tenant)
+            check_explained(before, after, entries(after) - entries(before))
+            check_laws(after)
+    assert shapes[0] == shapes[1]
+
+
+def test_every_document_has_its_own_audit_entry(begin: Begin) -> None:
+    with begin() as session:
+        made = session.documents.create_documents(described("1", "2", "3", tags=["x", "y"]))
+        session.documents.delete_documents([document.id for document in made])
+    trail = begin().audit.get_all()
+    assert sorted((entry.action, entry.entity_type, entry.entity_id) for entry in trail) == sorted(
+        [
+            *(("create", "tag", tag.id) for tag in begin().tags.get_all()),
+            *(("create", "document", document.id) for document in made),
+            *(("delete", "document", document.id) for document in made),
+        ]
+    )
+
+
+def test_created_documents_are_those_of_single_calls(begin: Begin) -> None:
+    with begin() as session:
+        (made,) = session.documents.create_documents(
+            described("text", title="t", tags=["x"], metadata={"a": 1}, language="de", user_id="u")
+        )
+    assert begin().documents.get_by_id(made.id) == made
+    assert (made.title, made.metadata_json, made.language, made.user_id) == (
+        "t",
+        {"a": 1},
+        "de",
+        "u",
+    )
+    assert [tag.name for tag in begin().documents.tags_of(made.id)] == ["x"]
+
+
+def test_duplicates_among_themselves_and_in_the_store(begin: Begin) -> None:
+    with begin() as session:
+        (there,) = session.documents.create_documents(described("there"))
+    session = begin()
+    with pytest.raises(DuplicateDocument) as refused:
+        session.documents.create_documents(described("new", "there"))
+    assert refused.value.existing_id == there.id
+    assert not session.pending, "nothing of a refused bulk write is left"
+    with pytest.raises(DuplicateDocument):
+        session.documents.create_documents(described("twice", "twice"))
+    with begin() as session:
+        same = session.documents.create_documents(
+            described("there", "twice", "twice"), on_duplicate="return"
+        )
+        assert [same[0], same[1]] == [there, same[2]]
+    with begin() as session:
+        allowed = described("twice", on_duplicate="allow")
+        found = session.documents.create_documents([*allowed, *described("other")])
+    assert len({document.id for document in [*same, *found]}) == 4
+
+
+def test_query_names_the_documents(begin: Begin) -> None:
+    with begin() as session:
+        made = session.documents.create_documents(described("1", "2", "3"))
+    with begin() as session:
+        query = session.documents.query().not_equals("content_hash", made[0].content_hash)
+        gone = session.documents.delete_documents(query)
+    assert {document.id for document in gone} == {made[1].id, made[2].id}
+    with begin() as session:
+        session.documents.restore_documents(session.documents.query().only_deleted().build())
+    assert begin().documents.count() == 3
+    with pytest.raises(InvalidField):
+        begin().documents.delete_documents(begin().validations.query())  # type: ignore[arg-type]
+
+
+# --- Outcomes --------------------------------------------------------------------------------
+
+
+def oks(outcomes: list[Outcome[Document]]) -> list[bool]:
+    return [outcome.ok for outcome in outcomes]
+
+
+def test_each_item_has_its_outcome(begin: Begin) -> None:
+    session = begin()
+    given = described("1", "2", "1", "3", *(f"x{n}" for n in range(120)))
+    given[3] = {"content": "3"}
+    outcomes = session.documents.create_documents(given, on_error="report")
+    assert [outcome.item for outcome in outcomes] == list(range(124))
+    assert [n for n, ok in enumerate(oks(outcomes)) if not ok] == [2, 3]
+    assert isinstance(outcomes[2].error, DuplicateDocument)
+    assert isinstance(outcomes[3].error, InvalidValue)
+    assert begin().documents.count() == 122
+    for outcome in outcomes:
+        assert outcome.record is None or begin().documents.get_by_id(outcome.record.id)
+    ids = [outcome.record.id for outcome in outcomes if outcome.record is not None]
+    deleted = session.documents.delete_documents([*ids, UNKNOWN], on_error="report")
+    assert oks(deleted) == [True] * 122 + [False]
+    assert deleted[-1].item == UNKNOWN
+    assert isinstance(deleted[-1].error, NotFound)
+    assert begin().documents.count() == 0
+    assert oks(session.documents.restore_documents(ids[:2], on_error="report")) == [True, True]
+    tagged = session.documents.tag_documents(ids[:3], "x", on_error="report")
+    assert oks(tagged) == [True, True, False]
+    assert oks(session.documents.untag_documents(ids[:1], "x", on_error="report")) == [True]
+
+
+def test_reports_are_units_of_their_own(begin: Begin) -> None:
+    session = begin()
+    session.documents.create_document("pending", "email", "a")
+    with pytest.raises(IllegalTransition):
+        session.documents.create_documents(described("1"), on_error="report")
+    with pytest.raises(IllegalTransition):
+        session.documents.create_documents([], on_error="report")
+    session.rollback()
+    session.documents.create_documents(described("1"), on_error="report")
+    session.rollback()
+    assert begin().documents.count() == 1
+
+
+def test_conflict_at_commit_is_found_item_by_item(store: Storage, begin: Begin) -> None:
+    backend, storage = unsteady(store)
+    with begin() as session:
+        made = session.documents.create_documents(described(*"1234"))
+    ids = [document.id for document in made]
+    backend.fail(Fault(StaleWrite("documents", ids[0])))
+    session = storage.session(tenant=made[0].tenant_id)
+    assert oks(session.documents.delete_documents(ids, on_error="report")) == [True] * 4
+    assert len(backend.batches) == 3
+
+
+def test_store_that_goes_away_ends_the_report(
+    store: Storage, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loki_storage.repositories.outcomes.REPORTED_AT_ONCE", 2)
+    backend, storage = unsteady(store)
+    with begin() as session:
+        made = session.documents.create_documents(described(*"12345"))
+    backend.fail(Fault(None), *[Fault(ConnectionLost("gone"))] * 99)
+    session = storage.session(tenant=made[0].tenant_id, timeout=0.01)
+    outcomes = session.documents.delete_documents([d.id for d in made], on_error="report")
+    assert oks(outcomes) == [True, True, False, False, False]
+    assert [outcome.item for outcome in outcomes] == [document.id for document in made]
+    assert {type(outcome.error) for outcome in outcomes[2:4]} == {OutcomeUnknown}
+    assert type(outcomes[4].error) is Unavailable
+    assert len(begin().documents.query().only_deleted().all()) == 2
+
+
+@pytest.mark.parametrize("on_error", ["raise", "report"])
+def test_read_only_session_refuses_at_once(begin: Begin, on_error: Any) -> None:
+    session = begin(read_only=True)
+    with pytest.raises(ReadOnly):
+        session.documents.create_documents(described("1"), on_error=on_error)
+
+
+def test_batch_has_a_bound(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loki_storage.repositories.outcomes.MAXIMUM_BATCH", 2)
+    with pytest.raises(ResultTooLarge, match="report"):
+        begin().documents.create_documents(described(*"123"))
+
+
+REFUSED: list[Callable[[Any], object]] = [
+    lambda s: s.documents.create_documents("text"),
+    lambda s: s.documents.create_documents(None),
+    lambda s: s.documents.create_documents(described("1")[0]),
+    lambda s: s.documents.create_documents(["text"]),
+    lambda s: s.documents.create_documents(described("1"), on_error="ignore"),
+    lambda s: s.documents.create_documents(described("1"), on_duplicate="ignore"),
+    lambda s: s.documents.create_documents(described("1", on_duplicate="ignore")),
+    lambda s: s.documents.create_documents(described("1", tags="vip")),
+    lambda s: s.documents.create_documents(described("1", tags=[""])),
+    lambda s: s.documents.create_documents(described("1", titel="x")),
+    lambda s: s.documents.create_documents([{"content": "1"}]),
+    lambda s: s.documents.delete_documents("1"),
+    lambda s: s.documents.delete_documents(None),
+    lambda s: s.documents.delete_documents(["1"]),
+    lambda s: s.documents.delete_documents([None]),
+    lambda s: s.documents.delete_documents([True]),
+    lambda s: s.documents.restore_documents([1.0]),
+    lambda s: s.documents.tag_documents([1], None),
+]
+
+
+@pytest.mark.parametrize("call", REFUSED)
+def test_bulk_write_that_means_nothing_is_refused(
+    begin: Begin, call: Callable[[Any], object]
+) -> None:
+    session = begin()
+    with pytest.raises((InvalidValue, InvalidField, NotFound)):
+        call(session)
+    assert not session.pending
