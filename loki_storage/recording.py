@@ -68,7 +68,12 @@ class Intercepts:
         return RecordedIntercept(document, validation, version, False, reused is not None)
 
     def get(self, validation_id: int) -> StoredIntercept | None:
-        """What was recorded as this validation, in two round trips."""
+        """What was recorded as this validation, in two round trips.
+
+        ``Forbidden`` where what the report is rebuilt from is masked.
+        """
+        self._session.check_readable(Validation, "config")
+        self._session.check_readable(ValidationResult, "evidence", "metadata_json", "gate_key")
         query = self._session.query
         mine = query(Validation, equals(id=validation_id))
         validations, documents, results, corrections = self._session.select_many(

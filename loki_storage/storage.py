@@ -30,6 +30,7 @@ from loki_storage.errors import (
 from loki_storage.health import Health, health_of
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.leases import IdLeases
+from loki_storage.masking import Masked, mask_of
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
 from loki_storage.observing import Observed
 from loki_storage.plugins import find_backend, plugin_manager, register_plugins
@@ -157,19 +158,28 @@ class Storage(Operations):
         tenant: str = DEFAULT_TENANT,
         timeout: float = 10.0,
         read_only: bool = False,
+        mask: Iterable[str] = (),
         audit_reads: bool = False,
     ) -> Session:
-        """A unit of work for one tenant. ``timeout``: seconds that a call may take (TXN-4)."""
-        if read_only and audit_reads:
+        """A unit of work for one tenant. ``timeout``: seconds that a call may take (TXN-4).
+
+        ``mask``: fields that read ``***`` in every read, like ``("title",
+        "metadata_json.customer")``; they can be neither asked for nor ordered by, and the session
+        is read-only. Text and JSON can be masked; anything else is ``InvalidField``.
+        """
+        hidden = mask_of(mask)
+        if (read_only or hidden) and audit_reads:
             raise InvalidValue("audit_reads", "needs a session that may write")
         context = Context(
             tenant=checked_tenant(tenant),
             actor=_actor(actor),
             timeout=timeout,
-            read_only=read_only,
+            read_only=read_only or bool(hidden),
             audit_reads=audit_reads,
+            mask=hidden,
         )
-        return Session(self._observed, self._leases, context, self._clock, self._hooks)
+        backend = Masked(self._observed, hidden) if hidden else self._observed
+        return Session(backend, self._leases, context, self._clock, self._hooks)
 
     @not_an_operation
     def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:

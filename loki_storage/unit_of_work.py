@@ -37,6 +37,7 @@ from loki_storage.errors import (
     Unavailable,
 )
 from loki_storage.leases import IdLeases
+from loki_storage.masking import Mask, check_readable
 from loki_storage.models import AuditEntry, Kind, Record
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
@@ -82,6 +83,7 @@ class Context:
     timeout: float = 10.0
     read_only: bool = False
     audit_reads: bool = False
+    mask: Mask = attrs.field(factory=Mask)
 
 
 class UnitOfWork(Operations, Reader):
@@ -198,6 +200,11 @@ class UnitOfWork(Operations, Reader):
         known.update(((type(record), record.id), record) for record in records[-MOST_KNOWN:])
         while len(known) > MOST_KNOWN:
             del known[next(iter(known))]
+
+    @not_an_operation
+    def check_readable(self, kind: Kind, *fields: str) -> None:
+        """``Forbidden`` where a masked session would give a wrong answer from these fields."""
+        check_readable(self.context.mask, kind, *fields)
 
     @not_an_operation
     def check_known(self, record: Record, fields: Iterable[str]) -> None:

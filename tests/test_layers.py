@@ -38,6 +38,7 @@ LAYERS = {
         "loki_storage.configuration",
         "loki_storage.plugins",
         "loki_storage.leases",
+        "loki_storage.masking",
         "loki_storage.observing",
         "loki_storage.overlay",
         "loki_storage.unit_of_work",

@@ -87,6 +87,7 @@ class DocumentReads(Repository[Document]):
 
     def verify(self, id: int) -> bool:
         """Whether the stored content still has the stored hash and length (DOC-1)."""
+        self._session.check_readable(Document, "content", "content_hash")
         document = self._found(self.get_by_id(id, include_deleted=True), id)
         hashed = rules.content_hash(document.content) == document.content_hash
         return hashed and len(document.content) == document.content_length
@@ -121,6 +122,7 @@ class DocumentReads(Repository[Document]):
         As a unified diff and as data. ``NotFound`` where one is unknown or deleted. One read; very
         long and very different texts are told as one change (4,000,000 pairs of lines).
         """
+        self._session.check_readable(Document, "content")
         shown = And(()) if include_deleted else self._visible()
         either = any_of(equals(id=id_a), equals(id=id_b))
         found = {document.id: document for document in self._list(self._query(either, shown))}
