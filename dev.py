@@ -26,12 +26,15 @@ MINIMUM = (3, 11)
 
 
 def demo(arguments: list[str]) -> int:
-    """record sample intercepts in a new SQLite file and show what is in it"""
+    """record sample intercepts in a new SQLite file (--postgresql: a server) and show them"""
+    if "--postgresql" in arguments:
+        given = [argument for argument in arguments if argument != "--postgresql"]
+        return call([PYTHON, "-m", "tests.postgresql.demo", *given])
     return call([str(SCRIPTS / "loki-storage"), "demo", *arguments], cwd=None)
 
 
 def test(arguments: list[str]) -> int:
-    """lint, then run the tests; arguments go to pytest (-k name, -x, -n 0, a path)"""
+    """lint, then run the tests; arguments go to pytest (-x, --without-postgresql, a path)"""
     return run_steps([*LINT, ("pytest", [*PYTEST, *arguments])])
 
 

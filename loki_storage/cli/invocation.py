@@ -50,8 +50,8 @@ class Invocation:
 
     @contextmanager
     def storage(self) -> Iterator[Storage]:
-        """The store, open for writing; laid out where it is empty and its backend does so."""
-        with open_storage(self.url) as storage:
+        """The store, open for writing; laid out where it is empty: who writes asks for that."""
+        with open_storage(self.url, create=True) as storage:
             yield storage
 
     @contextmanager

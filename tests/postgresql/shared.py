@@ -26,6 +26,7 @@ from tests.postgresql.installations import installations
 __all__ = [
     "TestRun",
     "database",
+    "drop",
     "new_database",
     "process_url",
     "store_url",
@@ -131,7 +132,12 @@ def database(version: str, template: str | None = None) -> Iterator[str]:
     try:
         yield url
     finally:
-        _run(superuser(version), f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
+        drop(version, url)
+
+
+def drop(version: str, url: str) -> None:
+    """Remove a database, whoever is connected to it."""
+    _run(superuser(version), f'DROP DATABASE "{sa.make_url(url).database}" WITH (FORCE)')
 
 
 def new_database(version: str, template: str | None = None) -> str:
