@@ -46,6 +46,7 @@ from loki_storage.repositories import (
     ValidationRepository,
 )
 from loki_storage.repositories.related import related
+from loki_storage.rules.names import item_list
 from loki_storage.unit_of_work import (
     EVERY_TENANT,
     SYSTEM,
@@ -116,11 +117,14 @@ class Session(UnitOfWork):
 
     def record_intercept(self, intercept: Intercept) -> RecordedIntercept:
         """Record what the interceptor saw, decided and changed, as one batch; idempotent."""
+        if not isinstance(intercept, Intercept):
+            raise InvalidValue("intercept", "must be an Intercept")
         return Intercepts(self).record(intercept)
 
     def record_intercepts(self, intercepts: Sequence[Intercept]) -> list[RecordedIntercept]:
         """Record many intercepts with one commit."""
-        return [self.record_intercept(intercept) for intercept in intercepts]
+        given = item_list("intercepts", intercepts)
+        return [self.record_intercept(intercept) for intercept in given]
 
     def get_intercept(self, validation_id: int) -> StoredIntercept | None:
         """What was recorded: ``to_report()`` and ``to_corrections()`` equal what came in."""

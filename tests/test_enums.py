@@ -25,8 +25,7 @@ WORDS = {
     "AuditAction": "create read version update delete restore purge start complete fail cancel "
     "apply reject revert archive unarchive anonymize compress hold release export cleanup backup "
     "restore_store migrate",
-    "EntityType": "document validation correction tag policy export audit hold retention "
-    "store",
+    "EntityType": "document validation correction tag policy export audit hold retention store",
     "PeriodUnit": "days months years forever",
     "PolicyKind": "minimum maximum",
     "RetentionTrigger": "created updated superseded deleted",

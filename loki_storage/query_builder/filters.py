@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from loki_storage.errors import InvalidField, InvalidValue
-from loki_storage.models import Kind, Record
+from loki_storage.models import Kind, Record, domain_of
 from loki_storage.query import (
     Compare,
     Condition,
@@ -21,7 +21,7 @@ from loki_storage.query import (
     equals,
 )
 from loki_storage.query_builder.dates import Moment, within
-from loki_storage.values import JsonValue
+from loki_storage.values import JsonValue, Time
 
 __all__ = ["Combine", "Filter", "Filters", "conditions_of"]
 
@@ -124,6 +124,8 @@ class Filters(Generic[R]):
         Both belong to it, an end day with all of its hours; either may be left out.
         """
         field = self.time_field if attr is None else attr
+        if not isinstance(domain_of(self.kind, field), Time):
+            raise InvalidField(field, "is not a time")
         return self._where(*within(field, start_date, end_date))
 
     def metadata_equals(

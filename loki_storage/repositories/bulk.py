@@ -20,7 +20,7 @@ from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
 from loki_storage.rules.change import Change
-from loki_storage.rules.names import name_list
+from loki_storage.rules.names import item_list, name_list
 
 __all__ = ["BulkDocuments", "Documents"]
 
@@ -69,7 +69,7 @@ class BulkDocuments(Repository[Document]):
         them is a duplicate like any other (DUP-1). Outcomes name the place in the list, from 0.
         """
         rules.check_on_duplicate(on_duplicate)
-        given = _listed("documents", documents)
+        given = item_list("documents", documents)
         write = partial(BulkDocuments._create_all, on_duplicate=on_duplicate)
         return self._bulk(given, range(len(given)), write, on_error)
 
@@ -161,7 +161,7 @@ class BulkDocuments(Repository[Document]):
         if isinstance(documents, QueryBuilder):
             documents = documents.build()
         if not isinstance(documents, Query):
-            return _listed("documents", documents)
+            return item_list("documents", documents)
         if documents.kind is not Document:
             raise InvalidField(documents.kind.table, "are no documents")
         return [id for (id,) in self._session.rows(documents, ("id",))]
@@ -328,13 +328,6 @@ class BulkDocuments(Repository[Document]):
 
     def _deleted(self, chain: Chain) -> Any:
         return races.deleted_document(self._session, chain.id, chain.id)
-
-
-def _listed(name: str, given: Any) -> list[Any]:
-    """What was given as a list. Text would come apart into its characters: it is refused."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise InvalidValue(name, "must be a sequence")
-    return list(given)
 
 
 _REQUIRED = ("content", "document_type", "client_id")

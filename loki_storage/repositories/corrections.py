@@ -21,6 +21,7 @@ from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.repositories.documents import DocumentRepository
 from loki_storage.rules import corrections as rules
 from loki_storage.rules.change import Change
+from loki_storage.rules.names import item_list
 from loki_storage.values import JsonValue
 
 __all__ = ["CorrectionRepository"]
@@ -98,7 +99,7 @@ class CorrectionRepository(Repository[Correction]):
         notes: str | None = None,
     ) -> list[Correction]:
         """Apply several together as one new version; the text is the last one's unless given."""
-        return self._apply(list(ids), corrected_content, applied_by, notes)
+        return self._apply(item_list("ids", ids), corrected_content, applied_by, notes)
 
     def reject_correction(
         self, id: int, rejected_by: str | None = None, reason: str | None = None

@@ -29,7 +29,7 @@ from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
 from loki_storage.rules.change import Change
-from loki_storage.rules.names import name_list
+from loki_storage.rules.names import item_list, name_list
 from loki_storage.unit_of_work import Lost
 from loki_storage.values import JsonValue
 
@@ -269,7 +269,7 @@ class DocumentRepository(BulkDocuments, DocumentReads):
     def _roots(self, ids: Iterable[int] | Query) -> list[int]:
         """The chains of these documents, each once."""
         if not isinstance(ids, Query):
-            return list(dict.fromkeys(self._stored(id).root_id for id in ids))
+            return list(dict.fromkeys(self._stored(id).root_id for id in item_list("ids", ids)))
         if ids.kind is not Document:
             raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
         return list(dict.fromkeys(root_id for (root_id,) in self._session.rows(ids, ("root_id",))))

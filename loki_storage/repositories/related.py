@@ -21,6 +21,7 @@ from loki_storage.models import (
 from loki_storage.query import And, In, InQuery, Order, all_of, equals
 from loki_storage.query_builder.reading import listed, listed_together
 from loki_storage.query_builder.visibility import Shown, shown
+from loki_storage.rules.names import item_list
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["RELATIONSHIPS", "related"]
@@ -74,23 +75,21 @@ def related(
 ) -> Related:
     """``{id: [records]}``, of one that has none the empty list."""
     given = _listed(records)
-    if not given:
-        return {}
     kinds = {type(record) for record in given}
     if len(kinds) > 1:
         raise InvalidValue("records", "must be of one kind")
-    (kind,) = kinds
-    known = RELATIONSHIPS.get(kind, {})
+    known = [to for kind in kinds or RELATIONSHIPS for to in RELATIONSHIPS.get(kind, ())]
     if str(name) not in known:
-        raise InvalidField(name, f"is not a relationship of {kind.table}", known)
+        raise InvalidField(name, "is not a relationship of these records", known)
+    if not given:
+        return {}
+    (kind,) = kinds
     read = {"tags": _tags, "documents": _tagged}.get(name, _children)
-    return read(session, given, known[name], "all" if include_deleted else "live")
+    return read(session, given, RELATIONSHIPS[kind][name], "all" if include_deleted else "live")
 
 
-def _listed(records: Any) -> list[Record]:
-    if isinstance(records, str | bytes | Mapping) or not isinstance(records, Iterable):
-        raise InvalidValue("records", "must be a sequence of records")
-    given = list(records)
+def _listed(records: Iterable[Record]) -> list[Record]:
+    given = item_list("records", records)
     if not all(isinstance(record, Record) for record in given):
         raise InvalidValue("records", "must be records")
     return given

@@ -32,7 +32,7 @@ from loki_storage.repositories.base import DEFAULT_LIMIT
 from loki_storage.repositories.validation_statistics import ValidationStatistics
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
-from loki_storage.rules.names import name_list
+from loki_storage.rules.names import item_list, name_list
 from loki_storage.values import JsonValue
 
 __all__ = ["ValidationRepository"]
@@ -127,7 +127,7 @@ class ValidationRepository(ValidationStatistics):
     ) -> list[ValidationResult]:
         """What several gates said: mappings of ``add_result``'s arguments; one batch."""
         validation, document = self._running(validation_id)
-        given = list(results)
+        given = item_list("results", results)
         ids = self._session.new_ids({ValidationResult: len(given)}).get(ValidationResult, [])
         now = self._session.now()
         records = [

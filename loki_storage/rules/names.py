@@ -1,10 +1,11 @@
-"""Lists of names that callers give."""
+"""Lists that callers give."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from loki_storage.errors import InvalidValue
 
-__all__ = ["name_list"]
+__all__ = ["item_list", "name_list"]
 
 
 def name_list(field: str, names: Iterable[str]) -> list[str]:
@@ -14,3 +15,10 @@ def name_list(field: str, names: Iterable[str]) -> list[str]:
         if all(isinstance(name, str) for name in listed):
             return listed
     raise InvalidValue(field, "must be a sequence of names")
+
+
+def item_list(field: str, items: Iterable[Any]) -> list[Any]:
+    """The items as a list. Text would come apart into its characters: it is refused."""
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise InvalidValue(field, "must be a sequence")
+    return list(items)
