@@ -69,7 +69,8 @@ LAYERS = {
     "migrations": ["migrations.env"],
     "revisions": ["migrations.versions.*"],
     "contract tests": ["loki_storage_contract.*", "test_*"],
-    "third party": ["loki_storage_jsonl.*"],
+    "third party": [f"loki_storage_jsonl{name}" for name in ("", ".backend", ".log", ".rows")],
+    "third party's target": ["loki_storage_jsonl.contract"],
 }
 
 # Layer -> the layers it may import besides itself.
@@ -95,6 +96,7 @@ BELOW = {
     "contract tests": {*UNIT_OF_WORK, "api", "memory", "sql", "sqlite"},
     # The example of a backend that is not ours needs no more than the protocol's own language.
     "third party": LANGUAGE,
+    "third party's target": {"contract tests"},
 }
 
 # Library -> the layers that may import it. The standard library is free.

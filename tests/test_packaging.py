@@ -1,17 +1,14 @@
 """The built wheel works alone: an editable install hides what is missing from it."""
 
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution, version
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.wheels import ROOT, build_wheel, command_line, install, link_libraries, run_installed
+
 # Folder in the checkout -> its name in the wheel.
 CONTENTS = {
     "loki_storage": "loki_storage",
@@ -29,64 +26,16 @@ pytestmark = pytest.mark.xdist_group("packaging")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)], ROOT)
-    (built,) = folder.iterdir()
-    return built
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Folders that hold the wheel and its declared dependencies, and nothing else."""
     target, libraries = (tmp_path_factory.mktemp(name) for name in ("target", "libraries"))
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-    run([*pip, "--target", str(target), str(wheel)], target)
-    for library in dependencies("loki-storage", {}):
-        link(library, libraries)
+    install([wheel], target)
+    link_libraries("loki-storage", libraries)
     return [str(target), str(libraries)]
-
-
-def dependencies(name: str, found: dict[str, Distribution]) -> list[Distribution]:
-    """What a package requires without extras, down to the bottom."""
-    for line in distribution(name).requires or []:
-        needed = Requirement(line)
-        applies = needed.marker is None or needed.marker.evaluate({"extra": ""})
-        if applies and needed.name not in found:
-            found[needed.name] = distribution(needed.name)
-            dependencies(needed.name, found)
-    return list(found.values())
-
-
-def link(library: Distribution, folder: Path) -> None:
-    """Put a library into a folder of its own, away from the path file of the editable install."""
-    tops = {file.parts[0] for file in library.files or []} - {"..", "__pycache__"}
-    for top in tops:
-        if not (folder / top).exists():
-            (folder / top).symlink_to(str(library.locate_file(top)))
-
-
-def run(command: list[str], folder: Path, path: list[str] | None = None) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or [])}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def run_installed(code: str, folder: Path, path: list[str]) -> str:
-    # -S: site-packages, and with it the checkout, stays out.
-    return run([sys.executable, "-S", "-W", "error", "-c", code], folder, path)
-
-
-def command_line(*arguments: str) -> str:
-    """Code that does what the installed script does."""
-    return (
-        "import sys; from importlib.metadata import entry_points;"
-        f"sys.argv = ['loki-storage', *{arguments!r}];"
-        "(script,) = entry_points(group='console_scripts', name='loki-storage');"
-        "sys.exit(script.load()())"
-    )
 
 
 def files_in_checkout() -> Iterator[str]:

@@ -21,6 +21,7 @@ from loki_storage.cli.extensions import plugin_commands
 from loki_storage.cli.ingest import ingest_command
 from loki_storage.cli.invocation import Failure
 from loki_storage.cli.migrate import migrate_commands
+from loki_storage.cli.new_backend import new_backend_command
 from loki_storage.cli.status import status_command
 from loki_storage.cli.tags import tags_commands
 from loki_storage.cli.validations import validations_commands
@@ -83,6 +84,7 @@ for _command in (
     config_commands,
     migrate_commands,
     contract_commands,
+    new_backend_command,
 ):
     application.add_command(_command)
 

@@ -71,12 +71,15 @@ class Log:
         if newest is None:
             return True, []
         new = newest != self._path
-        self._path, start = newest, 0 if new else self._end
+        start = 0 if new else self._end
+        if not new and newest.stat().st_size == start:
+            return False, []
         with newest.open("rb") as file:
             file.seek(start)
-            entries, self._end = _parsed(file.read(), start)
+            entries, end = _parsed(file.read(), start)
         if new and entries[:1] != [FORMAT]:
             raise SchemaOutdated("another", FORMAT["format"])
+        self._path, self._end = newest, end
         return new, entries
 
     def append(self, entry: object) -> None:
@@ -111,7 +114,9 @@ class Log:
             superseded.unlink()
 
     def _newest(self) -> Path | None:
-        return max(self.folder.glob("log-*.jsonl"), default=None)
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        newest = max((name for name in names if name.startswith("log-")), default=None)
+        return None if newest is None else self.folder / newest
 
 
 def _wait_for(lock: int, how: int) -> None:
