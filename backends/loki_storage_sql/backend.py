@@ -156,6 +156,8 @@ class SqlBackend(SqlReader, Backend):
             raise InvalidValue("revision", "is not one of this SDK's") from error
         except sa.exc.DBAPIError as error:
             raise self._translated(error.orig or error) from error
+        except self._dialect.driver_errors as error:
+            raise self._translated(error) from error
 
     def stats(self) -> dict[str, int | None]:
         self._check_open()

@@ -50,11 +50,12 @@ def place_of(where: Where) -> Place:
 class FilePlace(Place):
     """A SQLite file."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, connect: Callable[..., Any] = sqlite3.connect) -> None:
+        """``connect``: opens the file, and takes what ``sqlite3.connect`` takes."""
         if url.database in (None, "", ":memory:"):
             text = "must name a file: sqlite:///relative.db, sqlite:////absolute.db"
             raise InvalidValue("url", text)
-        self._path = Path(str(url.database))
+        self._path, self._open = Path(str(url.database)), connect
 
     def exists(self) -> bool:
         return self._path.exists()
@@ -70,9 +71,9 @@ class FilePlace(Place):
         with _engine(self._connect, "BEGIN IMMEDIATE") as engine, engine.begin() as connection:
             yield connection
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self) -> Any:
         address = f"{self._path.resolve().as_uri()}?mode=rw"
-        return sqlite3.connect(address, uri=True, timeout=PATIENCE, isolation_level=None)
+        return self._open(address, uri=True, timeout=PATIENCE, isolation_level=None)
 
     def _create(self) -> None:
         """Create the file, readable by its owner only, as its side files will be."""
@@ -83,7 +84,7 @@ class FilePlace(Place):
 
 
 @contextmanager
-def _engine(connect: Callable[[], sqlite3.Connection], begin: str) -> Iterator[sa.Engine]:
+def _engine(connect: Callable[[], Any], begin: str) -> Iterator[sa.Engine]:
     """The driver begins nothing by itself: it would wait for the first INSERT."""
     engine = sa.create_engine(
         "sqlite://", creator=connect, poolclass=sa.NullPool, hide_parameters=True

@@ -4,7 +4,8 @@
 in-memory connection shared by threads would lose data.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 from loki_storage.hookspecs import hookimpl
 from loki_storage.protocol import Backend, BackendSpec
@@ -22,13 +23,17 @@ def open_sqlite(
     busy_timeout: float = 10.0,
     synchronous: Literal["FULL", "NORMAL", "EXTRA"] = "FULL",
     echo: bool = False,
+    connect: Callable[..., Any] | str | None = None,
 ) -> Backend:
     """The backend of a SQLite file; the file is not touched yet.
 
     ``pool_timeout``: seconds to wait for a connection; ``busy_timeout``: seconds to wait for other
     writers; ``pool_recycle``: seconds after which a connection is replaced. ``synchronous``:
     "NORMAL" is faster, and may lose the last commits when the power fails. ``echo`` logs
-    statements, never their parameters. Raises ``InvalidValue`` for a URL that names no file.
+    statements, never their parameters. ``connect``: opens connections instead of
+    ``sqlite3.connect``, takes the same arguments, and may come from another driver like it, for
+    encrypted files; also as ``"module:function"``. Raises ``InvalidValue`` for a URL that names no
+    file.
     """
     # Plugins are imported to be listed, too: SQLAlchemy is loaded only where it is used.
     from loki_storage_sqlite.backend import SqliteBackend
@@ -42,6 +47,7 @@ def open_sqlite(
         pool_timeout=pool_timeout,
         pool_recycle=pool_recycle,
         echo=echo,
+        connect=connect,
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
@@ -16,9 +15,10 @@ from loki_storage.protocol import Check
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.migrations import EXPECTED_REVISION
+from loki_storage_sql.places import FilePlace
 from loki_storage_sql.pool import DeadlinePool
 from loki_storage_sqlite.checks import check_content, check_file, check_settings
-from loki_storage_sqlite.connections import SqliteConnection, connect, patiently
+from loki_storage_sqlite.connections import Connect, SqliteConnection, connect, factory, patiently
 from loki_storage_sqlite.dialect import SQLITE
 
 __all__ = ["SqliteBackend"]
@@ -29,11 +29,20 @@ _SYNCHRONOUS = ("FULL", "EXTRA", "NORMAL")
 class SqliteBackend(SqlBackend):
     """A file in WAL mode; a connection per stream or transaction; one writer at a time."""
 
-    def __init__(self, url: str, *, busy_timeout: float, synchronous: str, **options: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout: float,
+        synchronous: str,
+        connect: Connect | str | None = None,
+        **options: Any,
+    ) -> None:
         if synchronous not in _SYNCHRONOUS:
             raise InvalidValue("synchronous", f"must be one of {', '.join(_SYNCHRONOUS)}")
         self._path, self._remove = _file(url, self)
         self._busy_timeout, self._synchronous = busy_timeout, synchronous
+        self._driver_connect = factory(connect)
         super().__init__(SQLITE, **options)
 
     def prepare(self, *, create: bool) -> None:
@@ -65,7 +74,7 @@ class SqliteBackend(SqlBackend):
     def _create_engine(self, **options: Any) -> sa.Engine:
         engine = sa.create_engine(
             "sqlite://",
-            creator=lambda: connect(self._path, self._synchronous, self._busy_timeout),
+            creator=self._connect,
             poolclass=DeadlinePool,
             pool_use_lifo=True,
             hide_parameters=True,
@@ -83,8 +92,9 @@ class SqliteBackend(SqlBackend):
             yield from check_file(self._path)
 
     def database_version(self) -> str:
-        """SQLite's version, as it is linked into this Python."""
-        return f"SQLite {sqlite3.sqlite_version}"
+        """The version of the SQLite that connections are made with."""
+        with self._connected() as connection:
+            return f"SQLite {connection.execute('SELECT sqlite_version()').fetchone()[0]}"
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")
@@ -93,8 +103,11 @@ class SqliteBackend(SqlBackend):
     def _connection(self, pool: Pool) -> SqliteConnection:
         return SqliteConnection(pool, self._engine.logger, self._busy_timeout)
 
-    def _place(self) -> sa.URL:
-        return sa.URL.create("sqlite", database=self._path)
+    def _connect(self) -> Any:
+        return connect(self._path, self._synchronous, self._busy_timeout, self._driver_connect)
+
+    def _place(self) -> FilePlace:
+        return FilePlace(sa.URL.create("sqlite", database=self._path), self._driver_connect)
 
     def _relations(self, connection: Connection) -> set[str]:
         rows = connection.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")

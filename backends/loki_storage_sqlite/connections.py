@@ -5,19 +5,23 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy.pool import Pool
 
 from loki_storage.deadline import time_left
+from loki_storage.errors import InvalidValue, StorageError, Unavailable
 from loki_storage_sql.connections import Connection
-from loki_storage_sqlite.dialect import install_functions
-from loki_storage_sqlite.errors import is_busy
+from loki_storage_sqlite.dialect import install_functions, know_driver
+from loki_storage_sqlite.errors import is_busy, translate
 
-__all__ = ["SqliteConnection", "connect", "patiently"]
+__all__ = ["Connect", "SqliteConnection", "connect", "factory", "patiently"]
 
 T = TypeVar("T")
+Connect = Callable[..., Any]
+"""Takes what ``sqlite3.connect`` takes; gives such a connection, of any driver like it."""
 CACHED_STATEMENTS = 256
 LONGEST_PAUSE = 0.002
 _PRAGMAS = "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF"
@@ -37,7 +41,7 @@ class SqliteConnection(Connection):
         self.tell(text)
         try:
             return self.driver.execute(text, parameters)
-        except sqlite3.OperationalError as error:
+        except Exception as error:  # of whichever driver
             if not is_busy(error):
                 raise
         return patiently(lambda: self.driver.execute(text, parameters), self._patience)
@@ -53,22 +57,15 @@ def patiently(attempt: Callable[[], T], seconds: float) -> T:
     while True:
         try:
             return attempt()
-        except sqlite3.OperationalError as error:
+        except Exception as error:  # of whichever driver
             if not is_busy(error) or time.monotonic() >= end:
                 raise
         time.sleep(random.uniform(0, LONGEST_PAUSE))
 
 
-def connect(path: str, synchronous: str, patience: float) -> sqlite3.Connection:
+def connect(path: str, synchronous: str, patience: float, open: Connect) -> Any:
     """A connection to an existing file; nothing begins implicitly on it."""
-    connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=rw",
-        uri=True,
-        timeout=0,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=CACHED_STATEMENTS,
-    )
+    connection = _opened(path, open)
     try:
         install_functions(connection)
         script = f"PRAGMA synchronous={synchronous}; {_PRAGMAS}"
@@ -76,4 +73,37 @@ def connect(path: str, synchronous: str, patience: float) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def factory(connect: Connect | str | None) -> Connect:
+    """What opens connections: ``sqlite3.connect``, the host's own, or its ``"module:function"``."""
+    if isinstance(connect, str):
+        module, _, name = connect.partition(":")
+        try:
+            connect = getattr(import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InvalidValue("connect", "names no function: module:function") from error
+    if connect is not None and not callable(connect):
+        raise InvalidValue("connect", "must be a function that takes what sqlite3.connect takes")
+    return sqlite3.connect if connect is None else connect
+
+
+def _opened(path: str, open: Connect) -> Any:
+    try:
+        connection = open(
+            f"file:{quote(os.fsencode(path))}?mode=rw",
+            uri=True,
+            timeout=0,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=CACHED_STATEMENTS,
+        )
+    except (sqlite3.Error, StorageError):
+        raise
+    except Exception as error:  # the host's own code: its message may hold a key
+        if hasattr(error, "sqlite_errorcode"):
+            raise translate(error) from None
+        raise Unavailable(f"the connect= function failed ({type(error).__name__})") from None
+    know_driver(connection)
     return connection

@@ -18,7 +18,7 @@ from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
 from loki_storage_sqlite.blocks import insert_blocks
 from loki_storage_sqlite.errors import is_conflict, translate
 
-__all__ = ["SQLITE", "SqliteDialect", "install_functions"]
+__all__ = ["SQLITE", "SqliteDialect", "install_functions", "know_driver"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,7 +42,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     sqlalchemy = sqlite.dialect(paramstyle="qmark")
-    driver_errors = (sqlite3.Error,)
+    driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     nulls_first = True
     explain = "EXPLAIN QUERY PLAN"
 
@@ -121,7 +121,17 @@ SQLITE = SqliteDialect()
 """The one that all stores share, and with it what was compiled for it."""
 
 
-def install_functions(connection: sqlite3.Connection) -> None:
+def know_driver(connection: Any) -> None:
+    """Translate the errors of this connection's driver, too: SQLCipher's are no ``sqlite3`` ones.
+
+    PEP 249: a connection offers its driver's exceptions.
+    """
+    error = connection.Error
+    if not issubclass(error, SQLITE.driver_errors):
+        SQLITE.driver_errors = (*SQLITE.driver_errors, error)
+
+
+def install_functions(connection: Any) -> None:
     """Give a connection the functions that the statements call."""
     for name, arguments, function in (
         ("loki_casefold", 1, _casefold),

@@ -22,6 +22,7 @@ _CONFLICTS = frozenset(
         sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
         sqlite3.SQLITE_CONSTRAINT_ROWID,
         sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
+        sqlite3.SQLITE_CONSTRAINT,  # a driver without details; what it was is judged again anyway
     )
 )
 _PRIMARY = 0xFF
@@ -65,7 +66,7 @@ def is_conflict(error: Exception) -> bool:
 def translate(error: Exception) -> StorageError:
     """The error of ours that a driver's error means."""
     code, name = _code(error), getattr(error, "sqlite_errorname", type(error).__name__)
-    if code == sqlite3.SQLITE_TOOBIG or isinstance(error, sqlite3.DataError):
+    if code == sqlite3.SQLITE_TOOBIG or type(error).__name__ == "DataError":
         return InvalidValue("record", "is larger than SQLite can store (1 GB)")
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return Unavailable(f"the database file was moved or removed ({name})")

@@ -108,7 +108,12 @@ class Bare(SqliteBackend):
 
 
 def bare(dialect: SqliteDialect) -> Iterator[Bare]:
-    pool = {"pool_size": 2, "max_overflow": 2, "pool_timeout": 9, "pool_recycle": -1}
+    pool: dict[str, Any] = {
+        "pool_size": 2,
+        "max_overflow": 2,
+        "pool_timeout": 9,
+        "pool_recycle": -1,
+    }
     backend = Bare("sqlite://", busy_timeout=1, synchronous="NORMAL", echo=False, **pool)
     backend.lay_out()
     backend._language = Language(dialect)
