@@ -17,8 +17,10 @@ from loki_storage_sql.connections import Connection
 
 __all__ = ["PostgresqlConnection", "Sessions"]
 
-FIRST_ROWS, MORE_ROWS = 100, 1000
-"""How many rows a stream asks for at once."""
+SHORT = 100
+"""Rows of an answer that is taken as a whole."""
+AT_ONCE = 1000
+"""How many rows a longer stream asks for at once."""
 TOLERANCE = 1.5
 """By how much a session's timeout may be off before it is set anew."""
 
@@ -132,8 +134,10 @@ class PostgresqlConnection(Connection):
             cursor.executemany(text, rows)
             return cursor.rowcount
 
-    def stream(self, text: str, parameters: Sequence[Any]) -> "_Stream":
-        return _Stream(self, text, parameters)
+    def stream(self, text: str, parameters: Sequence[Any]) -> Any:
+        """Most answers are short, and one round trip gives them whole; else a cursor begins."""
+        cursor = self.execute(f"SELECT * FROM ({text}) AS q LIMIT {SHORT + 1}", parameters)
+        return cursor if cursor.rowcount <= SHORT else _Stream(self, text, parameters)
 
     def fetch_many(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
         if len(statements) < 2:
@@ -189,17 +193,16 @@ class _Stream:
             if self._begun:
                 connection.execute("BEGIN READ ONLY")
             connection.execute(f"DECLARE {self._name} NO SCROLL CURSOR FOR {text}", parameters)
-            self._rows = self._fetch(FIRST_ROWS)
+            self._rows = self._fetch()
         self._open = True
 
     def __iter__(self) -> Iterator[Any]:
-        asked, rows = FIRST_ROWS, self._rows
-        while True:
-            found = rows.fetchall()
+        rows = self._rows
+        while found := rows.fetchall():
             yield from found
-            if len(found) < asked or not self._open:
+            if len(found) < AT_ONCE or not self._open:
                 return
-            asked, rows = MORE_ROWS, self._fetch(MORE_ROWS)
+            rows = self._fetch()
 
     def close(self) -> None:
         """Nothing the second time, or after the connection broke."""
@@ -212,5 +215,5 @@ class _Stream:
             elif not in_error:
                 connection.execute(f"CLOSE {self._name}")
 
-    def _fetch(self, rows: int) -> Any:
-        return self._connection.execute(f"FETCH {rows} FROM {self._name}")
+    def _fetch(self) -> Any:
+        return self._connection.execute(f"FETCH {AT_ONCE} FROM {self._name}")
