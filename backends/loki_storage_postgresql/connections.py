@@ -140,7 +140,7 @@ class PostgresqlConnection(Connection):
         return cursor if cursor.rowcount <= SHORT else _Stream(self, text, parameters)
 
     def fetch_many(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
-        if len(statements) < 2:
+        if len(statements) < 2 or not self.is_idle:  # see _Stream
             return super().fetch_many(statements)
         with self.driver.pipeline():
             cursors = [self.execute(*statement) for statement in statements]
@@ -189,11 +189,11 @@ class _Stream:
     ) -> None:
         self._connection, self._name = connection, f"loki_{next(_NAMES)}"
         self._begun = connection.is_idle
-        with connection.driver.pipeline():
-            if self._begun:
-                connection.execute("BEGIN READ ONLY")
-            connection.execute(f"DECLARE {self._name} NO SCROLL CURSOR FOR {text}", parameters)
-            self._rows = self._fetch()
+        # Not as a pipeline: the server then forgets the transaction's idle timeout (16 to 18).
+        if self._begun:
+            connection.execute("BEGIN READ ONLY")
+        connection.execute(f"DECLARE {self._name} NO SCROLL CURSOR FOR {text}", parameters)
+        self._rows = self._fetch()
         self._open = True
 
     def __iter__(self) -> Iterator[Any]:

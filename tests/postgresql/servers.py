@@ -118,9 +118,14 @@ def launch(
             process: subprocess.Popen[bytes] = subprocess.Popen(
                 command, stdout=log, stderr=log, **_as_user(folder)
             )
+        _STARTED.append(process)
         if _answers(installation, chosen, process):
             return Server(installation, folder, chosen, password, process.pid)
     raise RuntimeError(f"PostgreSQL does not start:\n{(folder / 'log').read_text()[-2000:]}")
+
+
+_STARTED: list["subprocess.Popen[bytes]"] = []
+"""Kept, because one that is forgotten while it runs is warned of."""
 
 
 def _answers(installation: Installation, port: int, process: "subprocess.Popen[bytes]") -> bool:
@@ -147,10 +152,11 @@ def _end(pid: int, number: int) -> None:
 def _is_gone(pid: int) -> bool:
     """Whether a process has ended; a child of ours is reaped on the way."""
     try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
+        child = next(process for process in _STARTED if process.pid == pid)
+    except StopIteration:
         os.kill(pid, 0)
         return False
+    return child.poll() is not None
 
 
 def _free_port() -> int:

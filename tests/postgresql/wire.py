@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +23,9 @@ class Wire:
         self._sockets: list[socket.socket] = []
         self.trips = 0
         self.swallow: bytes | None = None
-        """After the client has said this, the server's answer is lost, and the connection with it."""
+        """Once the client has said this, the answer is lost, and the connection with it."""
+        self.refuses = False
+        """Whether new connections are broken at once."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     def trips_of(self, action: Any) -> int:
@@ -46,6 +48,9 @@ class Wire:
         while True:
             try:
                 client, _ = self._listener.accept()
+                if self.refuses:
+                    _shut(client)
+                    continue
                 server = socket.create_connection((self._target.host, self._target.port or 5432))
             except OSError:
                 return
@@ -69,7 +74,7 @@ class _Pair:
                 self._wire.trips += 1
             if self._wire.swallow is not None and self._wire.swallow in data:
                 self._wire.swallow, self._doomed = None, True
-            self._server.sendall(data)
+            _send(self._server, data)
         _shut(self._server)
 
     def _back(self) -> None:
@@ -77,7 +82,7 @@ class _Pair:
             if self._doomed:
                 break
             self._asked = False
-            self._client.sendall(data)
+            _send(self._client, data)
         _shut(self._client)
         _shut(self._server)
 
@@ -90,11 +95,14 @@ def _received(source: socket.socket) -> Iterator[bytes]:
         return
 
 
+def _send(target: socket.socket, data: bytes) -> None:
+    with suppress(OSError):  # gone; the other direction ends, too
+        target.sendall(data)
+
+
 def _shut(one: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         one.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     one.close()
 
 
