@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 import attrs
 
 from loki_storage.errors import InvalidField, InvalidValue
-from loki_storage.export_file import Counted, ExportFile
 from loki_storage.export_format import ExportFormatSpec, Row
 from loki_storage.export_formats import find_format, format_options
 from loki_storage.export_source import SOURCES, Selection, select
 from loki_storage.models import ExportLog
 from loki_storage.protocol import Reader
 from loki_storage.storage import Session
+from loki_storage.whole_file import Counted, WholeFile
 
 __all__ = ["Job", "Options", "Progress", "job_of"]
 
@@ -56,7 +56,7 @@ class Job:
     progress: Progress | None
 
     def log(
-        self, id: int, client_id: str, requested_by: str, file: ExportFile | None
+        self, id: int, client_id: str, requested_by: str, file: WholeFile | None
     ) -> dict[str, Any]:
         """The arguments of the log's first entry."""
         filters = dict(self.selection.filters)
@@ -73,12 +73,12 @@ class Job:
             "file_path": None if file is None else str(file.path),
         }
 
-    def start(self, session: Session, log: dict[str, Any], file: ExportFile | None) -> None:
+    def start(self, session: Session, log: dict[str, Any], file: WholeFile | None) -> None:
         expires_in = self.options.expires_in
         expires = None if expires_in is None or file is None else session.now() + expires_in
         session.exports.start(**log, expires_at=expires)
 
-    def write(self, reader: Reader, file: ExportFile | None) -> tuple[Counted, int]:
+    def write(self, reader: Reader, file: WholeFile | None) -> tuple[Counted, int]:
         """Write the rows; the stream that they went through, and how many they were."""
         target = self.options.stream
         stream = file.stream if file is not None else Counted(target)  # type: ignore[arg-type]

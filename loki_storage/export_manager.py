@@ -22,7 +22,6 @@ from loki_storage.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from loki_storage.export_file import Counted, ExportFile, left_of, matches
 from loki_storage.export_job import Job, Progress, job_of
 from loki_storage.export_reader import read_export
 from loki_storage.models import DEFAULT_TENANT, ExportLog
@@ -31,6 +30,7 @@ from loki_storage.rules.change import NO_CLIENT, Actor
 from loki_storage.rules.exports import COMPLETED, PENDING
 from loki_storage.session import default_storage
 from loki_storage.storage import Session, Storage, checked_tenant
+from loki_storage.whole_file import Counted, WholeFile, left_of, matches
 
 __all__ = ["ExportFormat", "ExportManager", "Progress", "read_export"]
 
@@ -247,7 +247,7 @@ class ExportManager:
             "format": job.spec.name,
         }
 
-    def _not_started(self, id: int, file: ExportFile | None, error: BaseException) -> None:
+    def _not_started(self, id: int, file: WholeFile | None, error: BaseException) -> None:
         """The first entry was not acknowledged; it may be there all the same."""
         with suppress(StorageError, OSError):
             if file is not None:
@@ -263,7 +263,7 @@ class ExportManager:
         self,
         act: Callable[..., Any],
         id: int,
-        file: ExportFile | None,
+        file: WholeFile | None,
         count: int,
         stream: Counted,
     ) -> None:
@@ -289,7 +289,7 @@ class ExportManager:
         return None if log is None else log.status
 
     def _failed(
-        self, act: Callable[..., Any], id: int, file: ExportFile | None, error: BaseException
+        self, act: Callable[..., Any], id: int, file: WholeFile | None, error: BaseException
     ) -> None:
         try:
             if file is not None:
@@ -303,7 +303,7 @@ class ExportManager:
         if file is not None:
             file.finish()
 
-    def _file(self, job: Job, export_id: int) -> ExportFile | None:
+    def _file(self, job: Job, export_id: int) -> WholeFile | None:
         if job.options.stream is not None:
             return None
         path = job.options.file_path
@@ -373,23 +373,23 @@ class ExportManager:
         return there and log.status == COMPLETED
 
 
-def _open(path: Path) -> ExportFile:
+def _open(path: Path) -> WholeFile:
     try:
-        return ExportFile(path)
+        return WholeFile(path)
     except FileExistsError as error:
         raise ExportError(f"{path} is there already; choose another name or remove it") from error
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _open_free(folder: Path, stem: str, suffix: str) -> ExportFile:
+def _open_free(folder: Path, stem: str, suffix: str) -> WholeFile:
     """A name that nobody has: another store may export into the same folder."""
     for number in range(1, 1000):
         extra = "" if number == 1 else f"-{number}"
         path = folder / f"{stem}{extra}{suffix}"
         ExportLog.domains["file_path"].accept("export_dir", str(path))
         try:
-            return ExportFile(path)
+            return WholeFile(path)
         except FileExistsError:
             continue
         except OSError as error:

@@ -35,6 +35,11 @@ class IdLeases:
                     self._left[kind].append(leased)
             return {kind: self._pop(kind, n) for kind, n in counts.items()}
 
+    def forget(self) -> None:
+        """Take no more of what was leased: the store was restored, and has such ids already."""
+        with self._lock:
+            self._left.clear()
+
     def _count(self, kind: Kind) -> int:
         return sum(map(len, self._left[kind]))
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from loki_storage.batch import Batch, check
-from loki_storage.errors import Unavailable
+from loki_storage.errors import IllegalTransition, Unavailable
 from loki_storage.hookspecs import hookimpl
 from loki_storage.matching import evaluate
 from loki_storage.models import KINDS, Kind, Record
-from loki_storage.protocol import Backend, BackendSpec, Reader
+from loki_storage.protocol import NOT_EMPTY, Backend, BackendSpec, Reader, is_empty
 from loki_storage.query import And, Compare, In, InQuery, Query
+from loki_storage.rows import Rows
 
 __all__ = ["MemoryBackend", "loki_register_backends", "open_memory"]
 
@@ -159,6 +160,27 @@ class MemoryBackend(Backend):
                 else:
                     kind, id = change
                     store.tables[kind].remove(id)
+
+    def restore(
+        self,
+        rows: Iterable[Rows[Any]],
+        check: Callable[[Reader], object],
+        *,
+        replace: bool = False,
+    ) -> None:
+        """See ``Backend``. The new rows are laid out and checked aside, then take the place."""
+        store, scratch = self._open(), MemoryBackend()
+        if not replace and not is_empty(self):
+            raise IllegalTransition(NOT_EMPTY)
+        scratch.load(record for part in rows for record in part)
+        check(scratch)
+        new = scratch._open()
+        with store.lock:
+            if not replace and any(table.rows for table in store.tables.values()):
+                raise IllegalTransition(NOT_EMPTY)
+            store.tables = new.tables
+            for kind, next_id in new.next_ids.items():
+                store.next_ids[kind] = max(store.next_ids[kind], next_id)
 
     def close(self) -> None:
         store, self._store = self._store, None

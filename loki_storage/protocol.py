@@ -25,22 +25,25 @@ others. The laws are BAT-1 to BAT-9 (docs/laws.md).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, Literal, TypeVar
 
 import attrs
 
-from loki_storage.batch import Batch, Insert
-from loki_storage.errors import InvalidField, Unsupported
+from loki_storage.batch import Batch, Delete, Insert
+from loki_storage.errors import IllegalTransition, InvalidField, Unsupported
 from loki_storage.explaining import in_words
 from loki_storage.models import KINDS, Document, Kind, Record, domain_of
 from loki_storage.query import In, Order, Query
+from loki_storage.rows import Rows
 from loki_storage.values import Integer, Json, Number, Time
 
 __all__ = [
+    "NOT_EMPTY",
     "PROTOCOL_VERSION",
     "Backend",
     "BackendSpec",
@@ -54,6 +57,8 @@ __all__ = [
     "Min",
     "Reader",
     "Sum",
+    "dump_order",
+    "is_empty",
 ]
 
 PROTOCOL_VERSION = "1.0"
@@ -190,7 +195,7 @@ class Reader(ABC):
         Equal stores have equal dumps, whatever backend they are on (BAK-1).
         """
         for kind in KINDS.values():
-            yield from self.select(Query(kind, tenant, order=_dump_order(kind)))
+            yield from self.select(Query(kind, tenant, order=dump_order(kind)))
 
 
 class Backend(Reader):
@@ -236,6 +241,45 @@ class Backend(Reader):
                     highest[kind] = max(highest.get(kind, 0), record.id)
         for kind, top in highest.items():
             self._lease_beyond(kind, top)
+
+    def restore(
+        self,
+        rows: Iterable[Rows[Any]],
+        check: Callable[[Reader], object],
+        *,
+        replace: bool = False,
+    ) -> None:
+        """Make these rows all that is stored, or leave the store as it is (BAK-3).
+
+        Each ``Rows`` is of one kind and tenant, parents first. ``check`` is given the new state
+        before it counts; what it raises undoes everything. ``IllegalTransition`` for a store that
+        is not empty, unless ``replace``. Ids leased later are above all that is stored now.
+
+        The default cannot replace, and leaves a part where the process is killed in the middle.
+        """
+        if replace:
+            raise Unsupported(
+                f"{type(self).__name__} cannot replace what is stored; restore into an empty store"
+            )
+        if not is_empty(self):
+            raise IllegalTransition(NOT_EMPTY)
+        try:
+            self.load(chain.from_iterable(rows))
+            check(self)
+        except BaseException:
+            _empty(self)
+            raise
+
+    def copy_file(self, path: str) -> None:
+        """A copy of the whole store as one new file, which the backend opens by its own URL.
+
+        Consistent while others write. ``Unsupported`` where a store is no file.
+        """
+        raise Unsupported(f"{type(self).__name__} has no file to copy")
+
+    def schema_revision(self) -> str | None:
+        """The layout's revision that this SDK reads and writes; None where there is no such."""
+        return None
 
     def ping(self) -> None:
         """Return if the store answers, else raise ``Unavailable`` or its kin."""
@@ -344,10 +388,28 @@ def _group_rank(kind: Kind, part: str | Day, value: object) -> Any:
     return value if isinstance(value, date) else domain_of(kind, str(part)).rank(value)
 
 
-def _dump_order(kind: Kind) -> tuple[Order, ...]:
+def dump_order(kind: Kind) -> tuple[Order, ...]:
     """Within a chain a later version may have a lower id, so versions come by number."""
     first = (Order("tenant_id"),)
-    return (*first, Order("version")) if kind is Document else first
+    return (*first, Order("root_id"), Order("version")) if kind is Document else first
+
+
+NOT_EMPTY = "the store is not empty; restore into an empty one, or replace what it holds"
+
+
+def is_empty(reader: Reader) -> bool:
+    """Whether no tenant has any row."""
+    return not any(reader.exists(Query(kind, None)) for kind in KINDS.values())
+
+
+def _empty(backend: Backend) -> None:
+    """Delete every row, children first."""
+    for kind in reversed(KINDS.values()):
+        order = tuple(Order(each.field, not each.descending) for each in dump_order(kind))
+        query = Query(kind, None, order=order, limit=500)
+        while found := list(backend.rows(query, ("tenant_id", "id"))):
+            for tenant, group in groupby(found, key=itemgetter(0)):
+                backend.apply(Batch(tenant, [Delete(kind, id) for _, id in group]))
 
 
 def _checked_order(records: Iterable[Record]) -> Iterator[Record]:

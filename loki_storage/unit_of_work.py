@@ -28,6 +28,7 @@ from loki_storage.enums import ActorType
 from loki_storage.errors import (
     Conflict,
     ConnectionLost,
+    Duplicate,
     IllegalTransition,
     InvalidValue,
     OutcomeUnknown,
@@ -358,6 +359,8 @@ class UnitOfWork(Operations, Reader):
             except Conflict as error:
                 # The rule had checked it when it was called: run again, it finds its own words.
                 error.retryable = True
+                if isinstance(error, Duplicate) and error.fields == ("id",):
+                    self._leases.forget()  # the store was restored since they were leased
                 explained = _first_answer(lost, error, batch)
                 if explained is None:
                     raise

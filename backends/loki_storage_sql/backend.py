@@ -3,7 +3,7 @@
 import os
 import weakref
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from math import inf
@@ -14,6 +14,7 @@ from sqlalchemy.pool import Pool
 
 from loki_storage.batch import Batch, check
 from loki_storage.errors import (
+    IllegalTransition,
     InvalidField,
     InvalidValue,
     PoolExhausted,
@@ -22,8 +23,9 @@ from loki_storage.errors import (
     Unavailable,
 )
 from loki_storage.models import Kind, Record
-from loki_storage.protocol import Backend, Check
+from loki_storage.protocol import NOT_EMPTY, Backend, Check, Reader, is_empty
 from loki_storage.query import Compare, Query, equals
+from loki_storage.rows import Rows
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -31,6 +33,7 @@ from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
 from loki_storage_sql.places import Where
 from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Snapshot, SqlReader, language_for
+from loki_storage_sql.restoring import delete_all, insert_all, raise_leases
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.soundness import check_findings
 from loki_storage_sql.tables import schema_for
@@ -158,6 +161,33 @@ class SqlBackend(SqlReader, Backend):
             raise self._translated(error.orig or error) from error
         except self._dialect.driver_errors as error:
             raise self._translated(error) from error
+
+    def restore(
+        self,
+        rows: Iterable[Rows[Any]],
+        check: Callable[[Reader], object],
+        *,
+        replace: bool = False,
+    ) -> None:
+        """See ``Backend``: one transaction, so that a crash at any moment leaves what was there."""
+        try:
+            with self._transaction() as connection:
+                self._defer_references(connection)
+                view = Snapshot(self._language, connection)
+                if replace:
+                    delete_all(connection, self._dialect, self.schema)
+                elif not is_empty(view):
+                    raise IllegalTransition(NOT_EMPTY)
+                self._writer.forget()
+                highest = insert_all(connection, self._writer, rows)
+                raise_leases(connection, self._dialect, self.schema, highest)
+                check(view)
+                view.close()
+        except Rejected as rejected:
+            raise InvalidValue("rows", "break a unique key or a reference") from rejected
+
+    def schema_revision(self) -> str:
+        return EXPECTED_REVISION
 
     def stats(self) -> dict[str, int | None]:
         self._check_open()

@@ -5,12 +5,19 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.pool import Pool
 
-from loki_storage.errors import InvalidField, InvalidValue, SchemaOutdated, Unavailable
+from loki_storage.errors import (
+    InvalidField,
+    InvalidValue,
+    SchemaOutdated,
+    StorageDamaged,
+    Unavailable,
+)
 from loki_storage.protocol import Check
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.connections import Connection
@@ -66,6 +73,14 @@ class SqliteBackend(SqlBackend):
         """See ``Backend``. Of a file that is not there, nothing."""
         self._check_open()
         return super().checks(deep=deep) if os.path.exists(self._path) else []
+
+    def copy_file(self, path: str) -> None:
+        """See ``Backend``: by SQLite's online backup, in one step, so that it is of one moment."""
+        with self._connected() as connection, closing(sqlite3.connect(path)) as copy:
+            # One step holds a read transaction: in several, each write of others starts it anew.
+            connection.driver.backup(copy)
+            # The copy is a file by itself: without a log beside it.
+            copy.execute("PRAGMA journal_mode=DELETE").close()
 
     def close(self) -> None:
         super().close()
@@ -154,6 +169,12 @@ def _remove(folder: str, process: int) -> None:
 
 def _create(path: str) -> None:
     """Create an empty file if there is none. SQLite gives its side files the same mode."""
+    left = [f"{path}{end}" for end in ("-wal", "-journal") if os.path.exists(f"{path}{end}")]
+    if left and not os.path.exists(path):
+        raise StorageDamaged(
+            f"{left[0]} belongs to a database file that is gone, and would be taken for a part of "
+            "the new one; move it away, or bring the file back"
+        )
     try:
         # Never open a file that is there: closing it would drop SQLite's locks in this process.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

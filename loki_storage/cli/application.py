@@ -10,6 +10,7 @@ import click
 
 from loki_storage.cli.audit import audit_commands
 from loki_storage.cli.backends import backends_command
+from loki_storage.cli.backup import backup_commands
 from loki_storage.cli.config import config_commands
 from loki_storage.cli.contract import contract_commands
 from loki_storage.cli.corrections import corrections_commands
@@ -80,6 +81,7 @@ for _command in (
     tags_commands,
     export_command,
     exports_commands,
+    backup_commands,
     backends_command,
     config_commands,
     migrate_commands,

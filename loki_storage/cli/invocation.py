@@ -15,7 +15,15 @@ from loki_storage.errors import SchemaOutdated
 from loki_storage.models import DEFAULT_TENANT
 from loki_storage.storage import Session, Storage, open_storage
 
-__all__ = ["Failure", "Invocation", "migrating", "printing", "reading", "writing"]
+__all__ = [
+    "Failure",
+    "Invocation",
+    "migrating",
+    "printing",
+    "reading",
+    "whole_store",
+    "writing",
+]
 
 Command = Callable[..., None]
 LOGGER = logging.getLogger("loki_storage")
@@ -44,9 +52,14 @@ class Invocation:
     actor: str | None = None
 
     @property
+    def address(self) -> str:
+        """The store's URL; it may hold a password."""
+        return load_settings(self.url).url
+
+    @property
     def where(self) -> str:
         """The store's URL as it may be shown."""
-        return safe_url(load_settings(self.url).url)
+        return safe_url(self.address)
 
     @contextmanager
     def storage(self) -> Iterator[Storage]:
@@ -101,6 +114,11 @@ def reading(command: Command) -> Command:
 def writing(command: Command) -> Command:
     """Options of a command that writes records."""
     return _with_options(command, (_URL, _TENANT, _ACTOR, _JSON, _VERBOSE))
+
+
+def whole_store(command: Command) -> Command:
+    """Options of a command about the store with all its tenants, which the trail tells of."""
+    return _with_options(command, (_URL, _ACTOR, _JSON, _VERBOSE))
 
 
 _URL = click.option(

@@ -6,12 +6,12 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from loki_storage.export_file import Counted
 from loki_storage.export_format import Column, ExportTable, Row, field_domain
 from loki_storage.export_formats import find_format
 from loki_storage.export_manager import read_export
 from loki_storage.models import Correction, domain_of
 from loki_storage.values import Json, Text, canonical, parse
+from loki_storage.whole_file import Counted
 from tests.hostile import CORPUS, refusal
 from tests.strategies import JSONS
 

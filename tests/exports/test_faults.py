@@ -12,12 +12,12 @@ from typing import Any
 import attrs
 import pytest
 
-from loki_storage import Batch, Storage, export_file, open_storage
+from loki_storage import Batch, Storage, open_storage, whole_file
 from loki_storage.errors import ExportError, OutcomeUnknown, StorageError, Unavailable
-from loki_storage.export_file import matches
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import ExportLog
 from loki_storage.query import Query
+from loki_storage.whole_file import matches
 from tests.stores import CLOCK
 
 SYSTEM = ("open", "fsync", "link", "unlink")
@@ -65,7 +65,7 @@ def watched(storage: Storage, steps: Steps, patch: pytest.MonkeyPatch) -> None:
         steps("apply", apply, batch)
 
     patch.setattr(storage.backend, "apply", counted)
-    patch.setattr(export_file, "os", System(steps))
+    patch.setattr(whole_file, "os", System(steps))
 
 
 def fail(name: str) -> None:

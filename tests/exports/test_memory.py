@@ -14,7 +14,7 @@ PROGRAM = """
 import sys
 from itertools import cycle, islice
 from io import BytesIO
-from loki_storage.export_file import Counted
+from loki_storage.whole_file import Counted
 from loki_storage.export_format import Column, ExportTable
 from loki_storage.export_formats import find_format
 from loki_storage.models import Correction, domain_of

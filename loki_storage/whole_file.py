@@ -1,8 +1,8 @@
-"""A file that stands under its name whole, or not at all (EXP-3).
+"""A file that stands under its name whole, or not at all (EXP-3, BAK-2).
 
 It is written beside its final name as ``.<name>.part`` (mode 0600, locked by who writes it), then
 synced and linked to the final name, which is never overwritten. The ``.part`` goes last, after the
-log says that the export is complete: whoever finds one that nobody holds knows what was left.
+log says that an export is complete: whoever finds one that nobody holds knows what was left.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from loki_storage.errors import ExportError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Counted", "ExportFile", "Left", "left_of", "matches", "part_of", "sync_folder"]
+__all__ = ["Counted", "Left", "WholeFile", "left_of", "matches", "part_of", "sync_folder"]
 
 Left = Literal["running", "left", "gone"]
 CHUNK = 1 << 20
@@ -69,8 +69,8 @@ class Counted:
         return cast("BinaryIO", self)
 
 
-class ExportFile:
-    """The file of one export while it is written; one thread at a time."""
+class WholeFile:
+    """A file while it is written; for one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         """Take the name; ``FileExistsError`` where it is taken, else what the system says."""

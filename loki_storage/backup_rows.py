@@ -1,0 +1,174 @@
+"""Rows as lines of a backup, and back: a JSON array per row, its values as records store them.
+
+The lines of a table are canonical: equal rows give equal bytes on whatever backend, so a digest
+over them tells whether two tables are equal. Reading checks each value as its domain does; limits
+that a host may change (the length of content, of JSON) are not asked for again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from itertools import groupby, islice
+from operator import itemgetter
+from typing import Any
+
+import attrs
+import orjson
+
+from loki_storage.errors import InvalidValue, RestoreRejected
+from loki_storage.models import Kind
+from loki_storage.protocol import Reader, dump_order
+from loki_storage.query import And, Condition, Query
+from loki_storage.rows import Rows
+from loki_storage.values import Domain, Json, JsonText, Text, Time, canonical, parse
+
+__all__ = ["CHUNK_ROWS", "Digest", "decoded", "lines_of"]
+
+CHUNK_ROWS = 500
+CHUNK_BYTES = 4 << 20
+"""Rows that are handled together: as many, or that many bytes."""
+
+
+class Digest:
+    """Counts and digests lines on their way."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.rows = self.size = 0
+
+    def add(self, block: bytes, rows: int) -> None:
+        self._sha256.update(block)
+        self.rows += rows
+        self.size += len(block)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+
+def lines_of(
+    reader: Reader,
+    kind: Kind,
+    tenant: str | None,
+    fields: Sequence[str] | None = None,
+    where: Condition | None = None,
+) -> Iterator[tuple[bytes, int]]:
+    """Blocks of lines, and how many lines each has; parents first, as a dump."""
+    condition = And(()) if where is None else where
+    query = Query(kind, tenant, condition, order=dump_order(kind))
+    rows = iter(reader.rows(query, tuple(fields or kind.domains)))
+    while chunk := list(islice(_lines(rows), CHUNK_ROWS)):
+        yield b"".join(chunk), len(chunk)
+
+
+def _lines(rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
+    size = 0
+    for row in rows:
+        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+        yield line
+        size += len(line)
+        if size >= CHUNK_BYTES:
+            return
+
+
+def decoded(kind: Kind, fields: Sequence[str], lines: Iterable[bytes]) -> Iterator[Rows[Any]]:
+    """The rows of lines, checked, some at a time, each part of one tenant.
+
+    Raises ``RestoreRejected`` for a line that is no row of the kind.
+    """
+    decode = _decoder(kind, fields)
+    iterator = iter(lines)
+    while chunk := list(_some(iterator)):
+        yield from decode(chunk)
+
+
+def _some(lines: Iterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    for line in islice(lines, CHUNK_ROWS):
+        yield line
+        size += len(line)
+        if size >= CHUNK_BYTES:
+            return
+
+
+def _decoder(kind: Kind, fields: Sequence[str]) -> Callable[[list[bytes]], Iterator[Rows[Any]]]:
+    columns = [(name, _checker(name, kind.domains[name])) for name in fields]
+    missing = _defaults(kind, fields)
+    tenant, width = list(fields).index("tenant_id"), len(fields)
+
+    def decode(lines: list[bytes]) -> Iterator[Rows[Any]]:
+        try:
+            rows = list(map(orjson.loads, lines))
+            if any(type(row) is not list or len(row) != width for row in rows):
+                raise ValueError
+            for _, group in groupby(rows, key=itemgetter(tenant)):
+                values = zip(columns, zip(*group, strict=True), strict=True)
+                yield Rows(kind, {name: check(column) for (name, check), column in values}, missing)
+        except (InvalidValue, TypeError, ValueError, RecursionError) as error:
+            field = getattr(error, "field", None)
+            where = f"{kind.table}.{field}" if field else kind.table
+            raise RestoreRejected(f"{where}: the backup holds what is no such value") from error
+
+    return decode
+
+
+def _defaults(kind: Kind, fields: Sequence[str]) -> dict[str, Any]:
+    """What fields store that a backup of an earlier version does not have (PLG-2)."""
+    made: dict[str, Any] = {}
+    for field in attrs.fields(kind):
+        if field.alias in fields:
+            continue
+        if field.default is attrs.NOTHING:
+            raise RestoreRejected(f"the backup has no {kind.table}.{field.alias}")
+        made[field.alias] = kind.domains[field.alias].accept(field.alias, field.default)
+    return made
+
+
+def _checker(name: str, domain: Domain) -> Callable[[Sequence[Any]], list[Any]]:
+    """What checks a column: each distinct value once."""
+    accept = _accepted(name, domain)
+
+    def check(column: Sequence[Any]) -> list[Any]:
+        known = {value: accept(value) for value in set(column)}
+        return [known[value] for value in column]
+
+    def check_each(column: Sequence[Any]) -> list[Any]:
+        return [accept(value) for value in column]
+
+    # 1, 1.0 and True are equal, and only one of them is what the field holds.
+    return check if isinstance(domain, Text | Time | Json) else check_each
+
+
+def _accepted(name: str, domain: Domain) -> Callable[[Any], Any]:
+    accept: Callable[[str, object], object] = domain.accept
+    match domain:
+        case Json():
+            accept = _json
+        case Time():
+            accept = _time(domain)
+        case Text(limit=None, minimum=0):
+            accept = domain.operand
+    nullable = domain.nullable
+
+    def accepted(value: Any) -> Any:
+        if value is None and not nullable:
+            raise InvalidValue(name, "is required")
+        return None if value is None else accept(name, value)
+
+    return accepted
+
+
+def _json(name: str, value: object) -> JsonText:
+    """Canonical text, no longer bounded than it was."""
+    if not isinstance(value, str) or canonical(parse(value), name, bounded=False) != value:
+        raise InvalidValue(name, "must be canonical JSON")
+    return JsonText(value)
+
+
+def _time(domain: Domain) -> Callable[[str, object], object]:
+    def time(name: str, value: object) -> object:
+        if not isinstance(value, str):
+            raise InvalidValue(name, "must be a time in ISO 8601")
+        return domain.accept(name, datetime.fromisoformat(value))
+
+    return time
