@@ -532,6 +532,70 @@ _TABLE = (
         "all in it.",
     ),
     Law(
+        "ACC-1",
+        BACKEND,
+        "Accelerator `get_many`: an override answers as the inherited default does: it gives "
+        "the tenant's records of these ids, deleted ones too, by id; unknown and foreign ids "
+        "are left out.",
+    ),
+    Law(
+        "ACC-2",
+        BACKEND,
+        "Accelerator `select_many`: an override answers as the inherited default does: it gives "
+        "the answer of each query, in their order.",
+    ),
+    Law(
+        "ACC-3",
+        BACKEND,
+        "Accelerator `count`: an override answers as the inherited default does: it is about "
+        "all that matches, of the query's tenant.",
+    ),
+    Law(
+        "ACC-4",
+        BACKEND,
+        "Accelerator `exists`: an override answers as the inherited default does: it is true "
+        "where anything matches, whatever limit, offset and cursor say.",
+    ),
+    Law(
+        "ACC-5",
+        BACKEND,
+        "Accelerator `aggregate`: an override answers as the inherited default does: it gives "
+        "the same groups in the same order, and the same measures (floats may differ in their "
+        "last digits).",
+    ),
+    Law(
+        "ACC-6",
+        BACKEND,
+        "Accelerator `rows`: an override answers as the inherited default does: it gives these "
+        "fields as they are stored, JSON as its canonical text, in the query's order and "
+        "window.",
+    ),
+    Law(
+        "ACC-7",
+        BACKEND,
+        "Accelerator `search`: an override answers as the inherited default does: it gives what "
+        "matches, as many as the query's window holds; only the order is free (best first).",
+    ),
+    Law(
+        "ACC-8",
+        BACKEND,
+        "Accelerator `dump`: an override answers as the inherited default does: it gives every "
+        "record, of one tenant or of all, parents before children, in the canonical order.",
+    ),
+    Law(
+        "ACC-9",
+        BACKEND,
+        "Accelerator `load`: an override answers as the inherited default does: it stores "
+        "records as they are and raises the leases; a row that is there already is `Duplicate`.",
+    ),
+    Law(
+        "ACC-10",
+        BACKEND,
+        "Accelerator `snapshot`: an override answers as the inherited default does: it gives a "
+        "reader on which every read shows one moment, whatever is committed meanwhile; the "
+        "default, for which there is no correct one, is `Unsupported`.",
+    ),
+    Law(
         "TEN-1",
         SDK,
         "Every API with another tenant's id behaves exactly as with an id that does not exist.",

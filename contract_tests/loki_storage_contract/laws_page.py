@@ -13,6 +13,7 @@ __all__ = ["ALL_LAWS", "FAMILIES", "laws_page"]
 
 FAMILIES = {
     "BAT": "The protocol itself",
+    "ACC": "Accelerators: derived methods that a backend overrides",
     "VAL": "Values",
     "DOC": "Documents",
     "VER": "Versions",

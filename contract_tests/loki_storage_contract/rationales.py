@@ -12,6 +12,16 @@ TITLES = {
     "BAT-7": "A read sees one moment, whoever writes meanwhile",
     "BAT-8": "Ids are leased durably, and never twice",
     "BAT-9": "A closed handle refuses to answer",
+    "ACC-1": "`get_many` finds what `select` finds",
+    "ACC-2": "`select_many` answers as its queries do",
+    "ACC-3": "`count` counts what is there",
+    "ACC-4": "`exists` looks at all that matches",
+    "ACC-5": "`aggregate` agrees with the rows",
+    "ACC-6": "`rows` are the records' own values",
+    "ACC-7": "`search` finds what matches",
+    "ACC-8": "`dump` holds every record",
+    "ACC-9": "`load` stores records as they are",
+    "ACC-10": "`snapshot` shows one moment",
     "VAL-1": "A value is accepted or refused the same way everywhere",
     "VAL-2": "Text comes back exactly as it went in",
     "VAL-3": "Lengths are limits, in code points",
@@ -117,6 +127,19 @@ RATIONALES = {
     "BAT-8": "An id handed out twice joins the histories of two documents.",
     "BAT-9": "A handle that answers after it was closed answers from a connection that is "
     "somebody else's by now.",
+    "ACC-1": "Every rule reads its rows by id: a cache or a tenant forgotten here breaks all "
+    "of them at once.",
+    "ACC-2": "One round trip for several answers is where answers get mixed up.",
+    "ACC-3": "A count in SQL is written once more than the query, and forgets a condition once "
+    "more.",
+    "ACC-4": "`EXISTS` behind a limit or an offset says no where the answer is yes.",
+    "ACC-5": "Dashboards read aggregates alone: nobody sees the rows that a group left out.",
+    "ACC-6": "Exports read columns past the records: a value that is converted there is wrong "
+    "in every file.",
+    "ACC-7": "An index that searches finds words, not texts, and forgets what was written last.",
+    "ACC-8": "A row that a dump leaves out is missed on the day of the restore.",
+    "ACC-9": "A loaded store goes on: an id that is given again overwrites evidence.",
+    "ACC-10": "A backup of several moments is a store that never was.",
     "VAL-1": "A value that one database takes and another refuses makes the choice of a database "
     "a choice of what may be said.",
     "VAL-2": "The hash of a text is evidence. A trimmed space or another normal form breaks it, "

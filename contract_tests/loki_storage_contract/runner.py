@@ -36,7 +36,7 @@ from loki_storage_contract.verdicts import (
     verdict_of,
 )
 
-__all__ = ["FAILURES", "Trial", "checks_to_run", "judge", "run_check", "run_target"]
+__all__ = ["FAILURES", "Trial", "checks_to_run", "effort", "judge", "run_check", "run_target"]
 
 FAILURES = (Exception, pytest.fail.Exception)
 """What a check raises when it fails; the second is no ``Exception``."""
@@ -100,7 +100,7 @@ def checks_to_run(
     named = [CHECKS[name] for name in checks] or list(CHECKS.values())
     found = [check for check in named if not laws or not set(laws).isdisjoint(check.laws)]
     quick = [check for check in found if profile.includes(check.needs)]
-    return sorted(found if checks else quick, key=_effort)
+    return sorted(found if checks else quick, key=effort)
 
 
 def _known(laws: Iterable[str]) -> None:
@@ -109,7 +109,8 @@ def _known(laws: Iterable[str]) -> None:
             raise KeyError(law)
 
 
-def _effort(check: Check) -> int:
+def effort(check: Check) -> int:
+    """What to run first: scenarios, then properties, then state machines."""
     if isinstance(check.function, type):
         return 2
     return 1 if check.drawn else 0

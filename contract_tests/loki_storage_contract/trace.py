@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from loki_storage.batch import Batch
 from loki_storage.models import Record
 from loki_storage.protocol import Backend
 
@@ -90,6 +91,8 @@ def spelled(value: Any) -> str:
             fields = {field: getattr(value, field) for field in value.domains}
             shown = {field: content for field, content in fields.items() if content is not None}
             return _call(type(value).__name__, (), shown)
+        case Batch():
+            return _call("Batch", (value.tenant, list(value.operations)), {})
         case Enum():
             return repr(value.value)
         case type():

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from loki_storage_contract.further_laws import FURTHER_LAWS
+from loki_storage_contract.further_laws import ALL_LAWS, FURTHER_LAWS
 from loki_storage_contract.inventory import LAWS
-from loki_storage_contract.laws_page import ALL_LAWS, FAMILIES, laws_page
+from loki_storage_contract.laws_page import FAMILIES, laws_page
 from tests.docs.pages import PAGES, ROOT, headings, name
 
 PAGE = ROOT / "docs" / "laws.md"

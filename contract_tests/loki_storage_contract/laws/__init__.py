@@ -2,6 +2,7 @@
 
 from loki_storage_contract import machine
 from loki_storage_contract.laws import (
+    accelerators,
     audit,
     batches,
     concurrency,
@@ -14,6 +15,7 @@ from loki_storage_contract.laws import (
 )
 
 __all__ = [
+    "accelerators",
     "audit",
     "batches",
     "concurrency",

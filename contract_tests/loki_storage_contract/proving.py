@@ -1,0 +1,241 @@
+"""Proves the kit: each faulty backend, in a fresh process, is found by its own law run alone.
+
+Odd but correct backends must pass everything. What comes out is the kill matrix, law x fault.
+``python -m loki_storage_contract.proving NAME`` is what such a process runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Literal
+
+import attrs
+
+from loki_storage_contract.faulty import FAULTS, ODD, odd_target
+from loki_storage_contract.faulty.catalogue import forget
+from loki_storage_contract.inventory import BACKEND, LAWS
+from loki_storage_contract.profiles import PROFILES
+from loki_storage_contract.registry import CHECKS, checks_of
+from loki_storage_contract.runner import judge
+from loki_storage_contract.target import BackendTarget
+
+__all__ = ["Mode", "Proof", "Proofs", "names", "prove"]
+
+Mode = Literal["own", "every", "others"]
+"""Which checks a fault meets: those of its own law, until one fails; one by one those of every law;
+or all but those of its own law, until one fails."""
+TIMEOUT = 600
+"""Seconds until a process that hangs is ended; a fault that makes the kit hang is not found."""
+
+
+@attrs.frozen(kw_only=True)
+class Proof:
+    """What the kit said about one faulty or odd backend."""
+
+    name: str
+    law: str | None
+    """The law that must find the fault; None for an odd backend, which nothing must find."""
+    base: str
+    text: str
+    mode: Mode
+    failed: tuple[str, ...]
+    """The checks that failed."""
+    seconds: float
+    error: str = ""
+    """What the process said where it broke down."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the kit did what it must: find a fault, let an odd backend pass."""
+        if self.error:
+            return False
+        return not self.failed if self.law is None or self.mode == "others" else bool(self._own)
+
+    @property
+    def _own(self) -> list[str]:
+        return [name for name in self.failed if self.law in CHECKS[name].laws]
+
+    @property
+    def killed_by(self) -> tuple[str, ...]:
+        """The laws of the checks that failed."""
+        return tuple(law for law in LAWS if any(law in CHECKS[name].laws for name in self.failed))
+
+
+@attrs.frozen(kw_only=True)
+class Proofs:
+    """The kill matrix."""
+
+    proofs: tuple[Proof, ...]
+    seconds: float
+    part: str = "1/1"
+
+    @property
+    def ok(self) -> bool:
+        """Whether every fault was found by its law, and no odd backend by any."""
+        return bool(self.proofs) and all(proof.ok for proof in self.proofs)
+
+    @property
+    def survivors(self) -> list[Proof]:
+        """What the kit got wrong."""
+        return [proof for proof in self.proofs if not proof.ok]
+
+    def as_json(self) -> dict[str, Any]:
+        """The matrix as data, without times, so that equal runs give equal files."""
+        return {
+            "part": self.part,
+            "faults": len([proof for proof in self.proofs if proof.law is not None]),
+            "killed": len([proof for proof in self.proofs if proof.law is not None and proof.ok]),
+            "ok": self.ok,
+            "matrix": [
+                {
+                    "name": proof.name,
+                    "law": proof.law,
+                    "base": proof.base,
+                    "text": proof.text,
+                    "ok": proof.ok,
+                    "killed_by": list(proof.killed_by),
+                    "checks": list(proof.failed),
+                }
+                for proof in self.proofs
+            ],
+        }
+
+    def as_text(self) -> str:
+        """The matrix for people: a line per fault, laws as they found it."""
+        return "\n".join([*map(_line, self.proofs), "", self._summary()])
+
+    def _summary(self) -> str:
+        faults = [proof for proof in self.proofs if proof.law is not None]
+        killed = sum(proof.ok for proof in faults)
+        odd = [proof for proof in self.proofs if proof.law is None]
+        passed = sum(proof.ok for proof in odd)
+        return (
+            f"{killed} of {len(faults)} faults killed by their own law, {passed} of {len(odd)} odd "
+            f"backends pass ({self.seconds:.0f} s)"
+        )
+
+
+def _line(proof: Proof) -> str:
+    wanted = "must pass" if proof.law is None else proof.law
+    mark = "ok" if proof.ok else "FAILED"
+    return f"{mark:6} {wanted:9} {proof.name:40} {proof.base:6} {proof.text}"
+
+
+def names(part: str = "1/1") -> list[str]:
+    """Faults and odd backends of part K of N (``"2/4"``): every N-th; else ``ValueError``."""
+    number, _, of = part.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ValueError("a part is K/N, with K from 1 to N")
+    return [*FAULTS, *ODD][int(number) - 1 :: int(of)]
+
+
+def prove(
+    chosen: Iterable[str] = (),
+    *,
+    part: str = "1/1",
+    mode: Mode = "own",
+    jobs: int | None = None,
+    tell: Callable[[Proof], None] = lambda proof: None,
+) -> Proofs:
+    """Prove these faults and odd backends, or those of a part; ``tell`` is called after each.
+
+    ``KeyError`` for an unknown name.
+    """
+    wanted = list(chosen) or names(part)
+    for name in wanted:
+        _law_of(name)
+    started = perf_counter()
+    found = []
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for proof in pool.map(lambda name: _in_a_process(name, mode), wanted):
+            found.append(proof)
+            tell(proof)
+    return Proofs(proofs=tuple(found), seconds=perf_counter() - started, part=part)
+
+
+def _law_of(name: str) -> str | None:
+    if name in ODD:
+        return None
+    return FAULTS[name].law
+
+
+def _in_a_process(name: str, mode: Mode) -> Proof:
+    started = perf_counter()
+    command = [sys.executable, "-m", "loki_storage_contract.proving", name, mode]
+    path = os.pathsep.join(filter(None, sys.path))
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            env={**os.environ, "PYTHONPATH": path},
+            check=False,
+        )
+        failed, error = _answer(done.stdout), done.stderr if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        failed, error = (), f"it did not end within {TIMEOUT} s"
+    fault = FAULTS.get(name)
+    return Proof(
+        name=name,
+        law=_law_of(name),
+        base="memory" if fault is None else fault.base,
+        text=(ODD[name].__doc__ or "").partition("\n")[0] if fault is None else fault.text,
+        mode=mode,
+        failed=failed,
+        seconds=perf_counter() - started,
+        error=error,
+    )
+
+
+def _answer(output: str) -> tuple[str, ...]:
+    lines = output.strip().splitlines()
+    return tuple(json.loads(lines[-1])) if lines else ()
+
+
+def _failing(target: BackendTarget, law: str | None, mode: Mode) -> Iterator[str]:
+    """The checks that the target fails, one after the other, quick ones first."""
+    if law is None:
+        asked: Sequence[Any] = list(CHECKS.values())
+    elif mode == "own":
+        asked = checks_of(law)
+    else:
+        asked = [c for c in CHECKS.values() if mode == "every" or law not in c.laws]
+    profile = attrs.evolve(PROFILES["ci"], shrink=False)
+    for check in sorted(
+        asked, key=lambda check: (isinstance(check.function, type), bool(check.drawn))
+    ):
+        if judge(target, check, profile).outcome == "failed":
+            yield check.name
+
+
+def untested_laws() -> list[str]:
+    """The backend laws that could be taken out of the kit without any fault staying alive."""
+    told = {fault.law for fault in FAULTS.values()}
+    return [law.id for law in LAWS.values() if law.scope == BACKEND and law.id not in told]
+
+
+def _main(name: str, mode: Mode) -> None:
+    law = _law_of(name)
+    target = odd_target(name) if law is None else FAULTS[name].target()
+    try:
+        failing = _failing(target, law, mode)
+        found = list(failing) if law is None or mode == "every" else [*_first(failing)]
+    finally:
+        if law is not None:
+            forget(target)
+    print(json.dumps(found))
+
+
+def _first(failing: Iterator[str]) -> Iterator[str]:
+    found = next(failing, None)
+    if found is not None:
+        yield found
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]
