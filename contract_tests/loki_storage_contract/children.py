@@ -55,10 +55,14 @@ class Child:
         """Let the program begin."""
         _send(_stream(self._process.stdin), None)
 
-    def kill(self) -> None:
-        """End it at once, wherever it is (SIGKILL)."""
+    def stop(self) -> None:
+        """End it at once, wherever it is (SIGKILL); what it told before can still be heard."""
         self._process.kill()
         self._process.wait()
+
+    def kill(self) -> None:
+        """End it, and hear nothing more of it."""
+        self.stop()
         for stream in (self._process.stdin, self._process.stdout):
             _stream(stream).close()
 

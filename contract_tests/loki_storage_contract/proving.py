@@ -20,7 +20,7 @@ from loki_storage_contract.faulty.catalogue import forget
 from loki_storage_contract.inventory import BACKEND, LAWS
 from loki_storage_contract.profiles import PROFILES
 from loki_storage_contract.registry import CHECKS, checks_of
-from loki_storage_contract.runner import judge
+from loki_storage_contract.runner import effort, judge
 from loki_storage_contract.target import BackendTarget
 
 __all__ = ["Mode", "Proof", "Proofs", "names", "prove"]
@@ -58,6 +58,11 @@ class Proof:
     @property
     def _own(self) -> list[str]:
         return [name for name in self.failed if self.law in CHECKS[name].laws]
+
+    def line(self) -> str:
+        """The fault, the law that must find it, and whether it did."""
+        wanted, mark = self.law or "must pass", "ok" if self.ok else "FAILED"
+        return f"{mark:6} {wanted:9} {self.name:38} {self.base:6} {self.text}"
 
     @property
     def killed_by(self) -> tuple[str, ...]:
@@ -106,9 +111,10 @@ class Proofs:
 
     def as_text(self) -> str:
         """The matrix for people: a line per fault, laws as they found it."""
-        return "\n".join([*map(_line, self.proofs), "", self._summary()])
+        return "\n".join([*(proof.line() for proof in self.proofs), "", self.summary()])
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """One line."""
         faults = [proof for proof in self.proofs if proof.law is not None]
         killed = sum(proof.ok for proof in faults)
         odd = [proof for proof in self.proofs if proof.law is None]
@@ -117,12 +123,6 @@ class Proofs:
             f"{killed} of {len(faults)} faults killed by their own law, {passed} of {len(odd)} odd "
             f"backends pass ({self.seconds:.0f} s)"
         )
-
-
-def _line(proof: Proof) -> str:
-    wanted = "must pass" if proof.law is None else proof.law
-    mark = "ok" if proof.ok else "FAILED"
-    return f"{mark:6} {wanted:9} {proof.name:40} {proof.base:6} {proof.text}"
 
 
 def names(part: str = "1/1") -> list[str]:
@@ -206,9 +206,7 @@ def _failing(target: BackendTarget, law: str | None, mode: Mode) -> Iterator[str
     else:
         asked = [c for c in CHECKS.values() if mode == "every" or law not in c.laws]
     profile = attrs.evolve(PROFILES["ci"], shrink=False)
-    for check in sorted(
-        asked, key=lambda check: (isinstance(check.function, type), bool(check.drawn))
-    ):
+    for check in sorted(asked, key=effort):
         if judge(target, check, profile).outcome == "failed":
             yield check.name
 

@@ -40,7 +40,7 @@ ROOM = 64
 """How many ids of each kind are leased for one example."""
 
 
-def sample(kind: type[R], id: int = 1, tenant: str = TENANTS[0], **fields: Any) -> R:
+def sample(kind: type[R], id: int = 1, tenant: str = TENANTS[0], /, **fields: Any) -> R:
     """A plain record: references to 1 where they are required, NULL where a field may be."""
     return kind(**{"id": id, "tenant_id": tenant, **_plain(kind), **fields})
 

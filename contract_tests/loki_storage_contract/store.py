@@ -72,10 +72,16 @@ class Store:
         """Count that a rule had an outcome."""
         self.hits[rule, outcome] += 1
 
+    @cached_property
+    def third(self) -> Backend:
+        """One more."""
+        return self.open()
+
     def reopen(self) -> None:
         """Close every handle, then open the store again."""
         self._opened.close()
         self.__dict__.pop("other", None)
+        self.__dict__.pop("third", None)
         self.backend = self.open()
 
     def storage(self, backend: Backend | None = None) -> Storage:
@@ -88,13 +94,13 @@ class Store:
         self.clock.now = NOON
         self.trace.clear()
 
-    def new(self, kind: type[R], tenant: str = TENANTS[0], **fields: Any) -> R:
+    def new(self, kind: type[R], tenant: str = TENANTS[0], /, **fields: Any) -> R:
         """A plain record, stored under a leased id."""
         record = self.plan(kind, tenant, **fields)
         self.put(record)
         return record
 
-    def plan(self, kind: type[R], tenant: str = TENANTS[0], **fields: Any) -> R:
+    def plan(self, kind: type[R], tenant: str = TENANTS[0], /, **fields: Any) -> R:
         """A plain record with a leased id, not stored."""
         return sample(kind, self.backend.reserve({kind: 1})[kind].start, tenant, **fields)
 

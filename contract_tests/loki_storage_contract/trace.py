@@ -5,10 +5,11 @@ cost next to nothing.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from enum import Enum
 from functools import wraps
+from inspect import isgenerator
 from typing import Any
 
 import attrs
@@ -26,7 +27,7 @@ DERIVED = (
 )
 """What has a default; a capability is an override of one of these."""
 _TRACED = ("reserve", "select", "apply", *DERIVED[:9])
-LONGEST = 100
+LONGEST = 40
 """How many calls are shown; those before are counted."""
 
 
@@ -66,11 +67,25 @@ class Trace:
             self._called.append((name, args, options))
             self._inside.call = True
             try:
-                return method(*args, **options)
+                found = method(*args, **options)
             finally:
                 self._inside.call = False
+            lazy = isgenerator(found) and not name.endswith("select")
+            return self._quietly(found) if lazy else found
 
         return call
+
+    def _quietly(self, found: Iterator[Any]) -> Iterator[Any]:
+        """What a derived method calls only when it is read is its own business too."""
+        while True:
+            self._inside.call = True
+            try:
+                record = next(found)
+            except StopIteration:
+                return
+            finally:
+                self._inside.call = False
+            yield record
 
     def lines(self) -> tuple[str, ...]:
         """The calls in order: those of the API, or where a check names none, of the protocol."""

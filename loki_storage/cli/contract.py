@@ -105,6 +105,44 @@ def _judge(target: Any, asked: dict[str, Any], waivers: list[Any], *, quiet: boo
     return _kit("reports").report_of(result, subject, started)
 
 
+@contract_commands.command("prove")
+@click.option("--part", default="1/1", metavar="K/N", help="Every N-th fault, from the K-th on.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME", help="This one; repeatable.")
+@click.option(
+    "--mode",
+    default="own",
+    show_default=True,
+    type=click.Choice(["own", "every", "others"]),
+    help="Which laws each fault meets: its own, every one (slow), all but its own (slow).",
+)
+@click.option("--jobs", type=click.IntRange(1), help="Processes at once.  [default: one per core]")
+@printing
+def prove_command(
+    invocation: Invocation, part: str, faults: tuple[str, ...], mode: str, jobs: int | None
+) -> None:
+    """Prove the kit itself: its faulty backends are found, odd but correct ones pass.
+
+    Prints the kill matrix, law by fault. Exit code 0: every fault is found by its own law, run
+    alone in a fresh process; 1: one survives.
+    """
+    proving = _kit("proving")
+    quiet = invocation.as_json
+    with _usage():
+        proofs = proving.prove(
+            faults,
+            part=part,
+            mode=mode,
+            jobs=jobs,
+            tell=lambda proof: None if quiet else click.echo(proof.line()),
+        )
+    if quiet:
+        print_json(proofs.as_json())
+    else:
+        click.echo(f"\n{proofs.summary()}")
+    if not proofs.ok:
+        raise click.exceptions.Exit(_FAILED)
+
+
 @contract_commands.command("laws")
 @click.argument("ids", nargs=-1, metavar="[LAW]...")
 @printing

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
+from loki_storage.batch import Batch, Delete, Insert, InsertMany, Operation, Require, Update
 from loki_storage.errors import BrokenReference, Duplicate, InvalidValue, StaleWrite, StorageError
 from loki_storage.models import Chain, Document, DocumentTag, Record, RetentionState, Tag
+from loki_storage.rows import Rows
 from loki_storage_contract.batches import Draft, batch_of, by_key, drafts, judged
-from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sound
+from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sample, sound
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Store, unchanged
 
@@ -95,6 +96,41 @@ def a_batch_that_names_a_row_twice_is_none(store: Store) -> None:
     for first, second in permutations(operations, 2):
         with pytest.raises(InvalidValue):
             Batch(OURS, [first, second])
+
+
+@proves("BAT-2")
+def rows_of_two_kinds_may_have_one_id(store: Store) -> None:
+    """A row is named by kind and id."""
+    leased = store.backend.reserve({Tag: 50, Chain: 50})
+    both = set(leased[Tag]) & set(leased[Chain])
+    if not both:  # a store may count each kind from another number: then ids are loaded
+        both = {max(leased[Tag].stop, leased[Chain].stop) + 1}
+    id = min(both)
+    tag, chain = sample(Tag, id), sample(Chain, id)
+    if id in leased[Tag] and id in leased[Chain]:
+        apply(store, Insert(tag), Insert(chain))
+    else:
+        store.backend.load([chain, tag])
+    apply(store, Update(Tag, id, {"name": "b"}), Update(Chain, id, {"revision": 7}))
+    assert by_key(store.dump()) == by_key([tag.evolve(name="b"), chain.evolve(revision=7)])
+    apply(store, Delete(Tag, id), Delete(Chain, id))
+    assert store.dump() == []
+
+
+@proves("BAT-2", "BAT-3")
+def rows_that_come_as_columns_are_rows(store: Store) -> None:
+    """All of them, beside others and alone; they are judged like any."""
+    ids = store.backend.reserve({Tag: 40})[Tag]
+    tags = [
+        sample(Tag, id, name=str(n), category=None if n % 2 else "x") for n, id in enumerate(ids)
+    ]
+    chain = store.plan(Chain)
+    store.backend.apply(Batch(OURS, [InsertMany(Rows.of(tags[:30])), Insert(chain)]))
+    store.backend.apply(Batch(OURS, [InsertMany(Rows.of(tags[30:]))]))
+    assert store.dump() == [chain, *tags]
+    new = sample(Tag, store.plan(Tag).id, name="new")
+    taken = InsertMany(Rows.of([new, sample(Tag, store.plan(Tag).id, name="0")]))
+    unchanged(store, lambda: store.backend.apply(Batch(OURS, [taken])), Duplicate)
 
 
 def in_any_order(store: Store, build: Callable[[], Sequence[Operation]]) -> None:
@@ -244,6 +280,40 @@ def chain_of_three(store: Store) -> list[Record]:
     return [chain, first, second]
 
 
+@proves("BAT-3")
+def a_large_batch_is_done_whole(store: Store) -> None:
+    """Hundreds of operations of each sort, and one that fails among them."""
+    ids = store.backend.reserve({Tag: 900})[Tag]
+    tags = [sample(Tag, id, name=str(n)) for n, id in enumerate(ids)]
+    apply(store, *map(Insert, tags[:600]))
+    operations: list[Operation] = [
+        *(Update(Tag, tag.id, {"category": str(n)}) for n, tag in enumerate(tags[:200])),
+        *(Delete(Tag, tag.id) for tag in tags[200:400]),
+        *(Require(Tag, tag.id, {"name": tag.name}) for tag in tags[400:600]),
+        *map(Insert, tags[600:]),
+    ]
+    refused(store, StaleWrite, *operations, Require(Tag, 2**40))
+    apply(store, *operations)
+    changed = [tag.evolve(category=str(n)) for n, tag in enumerate(tags[:200])]
+    assert store.dump() == [*changed, *tags[400:]]
+
+
+@proves("BAT-3")
+def an_operation_touches_its_row_alone(store: Store) -> None:
+    """Neither the next one, nor those whose ids look alike."""
+    ids = [7, 8, 70, 71, 77, 107, 700, 707, 7_000, 10**12 + 7]
+    store.backend.load([sample(Tag, id, name=str(id)) for id in ids])
+    before = by_key(store.dump())
+    apply(store, Update(Tag, 7, {"description": "d"}))
+    expected = before | {(Tag, 7): before[Tag, 7].replaced({"description": "d"})}
+    assert by_key(store.dump()) == expected
+    apply(store, Delete(Tag, 7))
+    del expected[Tag, 7]
+    assert by_key(store.dump()) == expected
+    apply(store, Update(Tag, 8, {"category": "c"}), Delete(Tag, 70))
+    assert len(store.dump()) == len(ids) - 2
+
+
 @proves("BAT-4")
 def a_missing_row_fails_every_guard(store: Store) -> None:
     """Also an empty one; the error names the row."""
@@ -264,10 +334,22 @@ def a_guard_that_fails_stops_the_batch(store: Store) -> None:
     """Whichever operation it belongs to, and whatever stands before it."""
     tag = store.new(Tag)
     new = Insert(store.plan(Tag, name="new"))
-    for guard in ({"name": "b"}, {"description": ""}, {"category": "x", "name": tag.name}):
+    wrong = [{"name": "b"}, {"description": ""}, {"category": "x", "name": tag.name}]
+    for guard in (*wrong, {"name": tag.name, "category": "x"}):
         refused(store, StaleWrite, new, Require(Tag, tag.id, guard))
         refused(store, StaleWrite, new, Update(Tag, tag.id, {"name": "c"}, guard))
         refused(store, StaleWrite, new, Delete(Tag, tag.id, guard))
+
+
+@proves("BAT-4")
+def a_guard_on_null_asks_for_null(store: Store) -> None:
+    """None as a guard's value holds where the field is NULL, and nowhere else."""
+    there, absent = store.new(Tag, name="there", category="x"), store.new(Tag, name="absent")
+    refused(store, StaleWrite, Require(Tag, there.id, {"category": None}))
+    refused(store, StaleWrite, Delete(Tag, there.id, {"category": None}))
+    refused(store, StaleWrite, Require(Tag, absent.id, {"category": ""}))
+    apply(store, Update(Tag, absent.id, {"category": "y"}, {"category": None}))
+    refused(store, StaleWrite, Update(Tag, absent.id, {"name": "z"}, {"category": None}))
 
 
 @proves("BAT-4")
@@ -306,6 +388,28 @@ def rows_outside_a_key_are_free(store: Store) -> None:
     chain = store.new(Chain)
     for version in (1, 2, 3):
         store.new(Document, root_id=chain.id, version=version, is_latest=False)
+
+
+@proves("BAT-5")
+def a_key_is_free_after_its_row_is_gone(store: Store) -> None:
+    """For a later batch, on this handle and on another; also after it was renamed."""
+    for backend in (store.backend, store.other, store.backend):
+        tag = store.new(Tag, name="name")
+        backend.apply(Batch(OURS, [Delete(Tag, tag.id)]))
+    tag = store.new(Tag, name="name")
+    store.other.apply(Batch(OURS, [Update(Tag, tag.id, {"name": "other"})]))
+    store.new(Tag, name="name")
+
+
+@proves("BAT-5")
+def a_key_holds_on_every_handle(store: Store) -> None:
+    """What one handle stored, another one cannot store again."""
+    store.new(Tag, name="name")
+    again, other = store.plan(Tag, name="name"), store.new(Tag, name="other")
+    renamed = Update(Tag, other.id, {"name": "name"})
+    for operation in (Insert(again), renamed):
+        batch = Batch(OURS, [operation])
+        unchanged(store, lambda: store.other.apply(batch), Duplicate)  # noqa: B023
 
 
 @proves("BAT-5")

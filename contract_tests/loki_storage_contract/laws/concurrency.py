@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from loki_storage.batch import Batch, Delete, Insert, Update
-from loki_storage.errors import StaleWrite, StorageError, Unavailable
+from loki_storage.errors import Duplicate, StaleWrite, StorageError, Unavailable
 from loki_storage.models import Chain, Document, Kind, Record, Tag
 from loki_storage.protocol import Backend
-from loki_storage.query import Query
+from loki_storage.query import Query, equals
 from loki_storage_contract.batches import Draft, Rows, batch_of, by_key, drafts, judged
 from loki_storage_contract.children import in_processes
 from loki_storage_contract.races import outcome, together
-from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sound
+from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sample, sound
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Store
 
@@ -192,6 +192,19 @@ def a_lease_is_not_given_again(store: Store) -> None:
     all_different(leased, 15)
 
 
+@proves("BAT-8")
+def a_lease_of_a_refused_batch_is_used_up(store: Store) -> None:
+    """Nor is an id given again that was never stored, or is not stored any more."""
+    store.new(Tag, name="taken")
+    leased = [store.plan(Tag).id for _ in range(3)]
+    for id in leased:
+        refused = Insert(sample(Tag, id, name="taken"))
+        assert isinstance(outcome(lambda: store.backend.apply(Batch(OURS, [refused]))), Duplicate)  # noqa: B023
+    leased += [store.plan(Tag).id for _ in range(5)]
+    leased += [*store.other.reserve({Tag: 5})[Tag]]
+    all_different(leased, 13)
+
+
 @proves("BAT-8", needs=("durable",))
 def a_lease_is_durable(store: Store) -> None:
     """After the last handle was closed and the store was opened again."""
@@ -271,9 +284,26 @@ def other_handles_stay_open(store: Store) -> None:
 
 @proves("TXN-6", needs=("durable",))
 def what_was_applied_is_there_after_reopening(store: Store) -> None:
-    """Every row, after the last handle was closed."""
-    store.put(*Places(store.backend).records(parents()))
-    before = store.dump()
-    assert before
+    """Every row, after the last handle was closed, nothing having been read since."""
+    rows = Places(store.backend).records(parents())
+    store.put(*rows)
     store.reopen()
-    assert store.dump() == before
+    before = store.dump()
+    assert by_key(before) == by_key(rows)
+    tag = store.new(Tag, name="last")
+    store.reopen()
+    assert by_key(store.dump()) == by_key([*before, tag])
+
+
+@proves("TXN-6", "TXN-2")
+def what_was_applied_is_seen_at_once(store: Store) -> None:
+    """By the handle that applied it and by every other one, by every read."""
+    tag = store.new(Tag, name="a")
+    for n in range(4):
+        writer, other = (store.backend, store.other)[:: 1 if n % 2 else -1]
+        name = f"name {n}"
+        writer.apply(Batch(OURS, [Update(Tag, tag.id, {"name": name})]))
+        for backend in (writer, other):
+            assert [row.name for row in backend.select(EVERY_TAG)] == [name]
+            assert backend.get_many(Tag, [tag.id], OURS)[tag.id].name == name
+            assert backend.count(Query(Tag, OURS, equals(name=name))) == 1

@@ -1,12 +1,13 @@
 """QRY as far as backends answer it: each query means what ``loki_storage.matching`` says."""
 
 from collections.abc import Callable, Collection, Iterable
+from itertools import product
 from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from loki_storage.matching import evaluate
-from loki_storage.models import Document, Kind, Record, Tag, Validation, ValidationResult
+from loki_storage.models import Chain, Document, Kind, Record, Tag, Validation, ValidationResult
 from loki_storage.protocol import Reader
 from loki_storage.query import (
     And,
@@ -15,7 +16,9 @@ from loki_storage.query import (
     In,
     InQuery,
     IsNull,
+    JsonEquals,
     Not,
+    Or,
     Order,
     Query,
     Text,
@@ -104,7 +107,7 @@ def order_of_plain_cases(store: Store) -> None:
         assert last == sorted(missing, reverse=descending)
 
 
-@proves("QRY-1")
+@proves("QRY-1", "QRY-5")
 def severity_is_ordered_by_rank(store: Store) -> None:
     """Critical first when descending; comparisons mean the rank too (QRY-5)."""
     levels = ["low", "critical", None, "none", "high", "medium"]
@@ -114,6 +117,8 @@ def severity_is_ordered_by_rank(store: Store) -> None:
     assert found == ["critical", "high", "medium", "low", "none", None]
     above = store.backend.select(query.narrow(Compare("severity", "gt", "medium")))
     assert {result.id for result in above} == {results[1], results[4]}
+    below = store.backend.select(query.narrow(Compare("severity", "lt", "low")))
+    assert {result.id for result in below} == {results[3]}
 
 
 def severities(store: Store, levels: Iterable[str | None]) -> list[int]:
@@ -193,6 +198,38 @@ def text_is_literal(store: Store, values: list[str], text: str, sensitive: bool)
         assert [tag.id for tag in found] == expected, op
 
 
+@proves("QRY-4")
+def no_character_is_a_pattern(store: Store) -> None:
+    """Whatever means something to ``LIKE``, ``GLOB`` or a regular expression is itself."""
+    special = [
+        "%",
+        "_",
+        "\\",
+        "*",
+        "?",
+        "[a]",
+        "[^a]",
+        "^",
+        "$",
+        ".",
+        "+",
+        "|",
+        "(",
+        "'",
+        '"',
+        "\\%",
+    ]
+    bodies = ["", "a", "ab", "xyz", *special, *(f"a{text}z" for text in special)]
+    tags = [store.new(Tag, name=str(n), description=body) for n, body in enumerate(bodies)]
+    for text in special:
+        for op, holds in _TESTS.items():
+            for sensitive in (True, False):
+                query = Query(Tag, OURS, Text(op, "description", text, sensitive))
+                found = [tag.id for tag in store.backend.select(query)]
+                pairs = zip(tags, bodies, strict=True)
+                assert found == [tag.id for tag, body in pairs if holds(body, text)], (op, text)
+
+
 _TESTS: dict[Any, Callable[[str, str], bool]] = {
     "contains": lambda body, text: text in body,
     "starts_with": str.startswith,
@@ -241,6 +278,67 @@ def matches(store: Store, where: Condition, *expected: Tag) -> None:
     assert {tag.id for tag in found} == {tag.id for tag in expected}
 
 
+@proves("QRY-5")
+def not_is_the_complement_of_the_whole(store: Store) -> None:
+    """Of several conditions together, of none, of a complement."""
+    rows = [(n, a, b) for n, (a, b) in enumerate(product([None, "x", "y"], [None, "p", "q"]))]
+    tags = {n: store.new(Tag, name=str(n), category=a, description=b) for n, a, b in rows}
+    a, b = Compare("category", "eq", "x"), Compare("description", "lt", "q")
+    holds = {n: (first == "x", second is not None and second < "q") for n, first, second in rows}
+    cases: list[tuple[Condition, Callable[[bool, bool], bool]]] = [
+        (And([a, b]), lambda p, q: p and q),
+        (Or([a, b]), lambda p, q: p or q),
+        (Not(And([a, b])), lambda p, q: not (p and q)),
+        (Not(Or([a, b])), lambda p, q: not (p or q)),
+        (Not(Not(b)), lambda p, q: q),
+        (And([Not(a), Or([Not(b), a])]), lambda p, q: not p and (not q or p)),
+        (Or([]), lambda p, q: False),
+        (Not(And([])), lambda p, q: False),
+        (Not(Or([])), lambda p, q: True),
+    ]
+    for condition, expected in cases:
+        matches(store, condition, *(tags[n] for n, pair in holds.items() if expected(*pair)))
+
+
+@proves("QRY-5")
+def json_at_a_path(store: Store) -> None:
+    """Canonical texts are compared; a missing path and null are NULL; lists have places."""
+    values: list[Any] = [
+        *({"a": 1}, {"a": 1.0}, {"a": "1"}, {"a": None}, {"a": {"b": 1}}, {"a": [0, {"b": 1}]}),
+        *({}, None, {"a": True}, {"a": {}}, {"a.b": 1}, {"0": 1}, {"a": 2**70}, {"A": 1}),
+    ]
+    chain = store.new(Chain)
+    rows = [
+        store.new(Document, root_id=chain.id, version=n, is_latest=False, metadata_json=value)
+        for n, value in enumerate(values, 1)
+    ]
+    ids = [row.id for row in rows]
+    cases: list[tuple[tuple[str | int, ...], Any, set[int]]] = [
+        (("a",), 1, {0}),
+        (("a",), 1.0, {1}),
+        (("a",), "1", {2}),
+        (("a",), None, {3, 6, 7, 10, 11, 13}),
+        (("a", "b"), 1, {4}),
+        (("a", 1, "b"), 1, {5}),
+        (("a", 0), 0, {5}),
+        (("a",), {"b": 1}, {4}),
+        (("a",), True, {8}),
+        (("a",), {}, {9}),
+        (("a.b",), 1, {10}),
+        (("0",), 1, {11}),
+        ((0,), 1, set()),
+        (("a",), 2**70, {12}),
+    ]
+    for path, value, expected in cases:
+        where = JsonEquals("metadata_json", path, value)
+        for condition, places in (
+            (where, expected),
+            (Not(where), set(range(len(rows))) - expected),
+        ):
+            found = store.backend.select(Query(Document, OURS, condition))
+            assert {ids.index(row.id) for row in found} == places, (path, value)
+
+
 @st.composite
 def nested(draw: st.DrawFn, kind: Kind) -> Query:
     tenant = draw(st.sampled_from([OURS, None]))
@@ -252,6 +350,24 @@ def nested(draw: st.DrawFn, kind: Kind) -> Query:
 def membership_in_another_query(store: Store, case: Case[Query]) -> None:
     """``InQuery`` and its negation, two levels deep, in one tenant."""
     answers(store, *case)
+
+
+@proves("QRY-10")
+def null_is_a_member_of_nothing(store: Store) -> None:
+    """A NULL field matches the complement alone; a NULL in the other answer is no member."""
+    chain = store.new(Chain)
+    first = store.new(Document, root_id=chain.id, is_latest=False)
+    second = store.new(Document, root_id=chain.id, version=2, parent_id=first.id, is_latest=False)
+    cases: list[tuple[Condition, list[Document]]] = [
+        (InQuery("parent_id", Query(Document, OURS), "id"), [second]),
+        (Not(InQuery("parent_id", Query(Document, OURS), "id")), [first]),
+        (InQuery("id", Query(Document, OURS), "parent_id"), [first]),
+        (Not(InQuery("id", Query(Document, OURS), "parent_id")), [second]),
+        (InQuery("parent_id", Query(Document, OURS), "parent_id"), [second]),
+        (Not(InQuery("id", Query(Document, OURS, Or([])), "id")), [first, second]),
+    ]
+    for condition, expected in cases:
+        assert list(store.backend.select(Query(Document, OURS, condition))) == expected
 
 
 @proves("QRY-10", "TEN-1")
