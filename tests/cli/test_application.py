@@ -29,7 +29,7 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.
 ALL = dict(commands(application))
 
 
-WITHOUT_STORE = {"backends", "contract laws", "contract report", "new-backend"}
+WITHOUT_STORE = {"backends", "contract laws", "contract prove", "contract report", "new-backend"}
 
 
 @pytest.mark.parametrize("words", ALL)
