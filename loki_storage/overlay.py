@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from heapq import merge
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -86,7 +86,10 @@ class Pending:
     def insert(self, record: Record) -> None:
         """Buffer a new record."""
         key = type(record), record.id
-        self._put({key: Insert(record)})
+        if key in self._operations:
+            raise _named_twice()
+        self._operations[key] = Insert(record)
+        self._kinds.add(key[0])
         self._undo.append(partial(self._put_back, key, None, None))
 
     @contextmanager
@@ -126,14 +129,10 @@ class Pending:
     def _unpack(self, kind: Kind) -> None:
         """From now on the rows of this kind are records with an operation each."""
         for rows in self._packed.pop(kind, ()):
-            keys = zip(repeat(kind), rows.ids, strict=False)
-            self._put(dict(zip(keys, map(Insert, rows), strict=True)), len(rows))
-
-    def _put(self, inserts: Mapping[Key, Insert], count: int = 1) -> None:
-        if len(inserts) < count or not self._operations.keys().isdisjoint(inserts):
-            raise InvalidValue("batch", "names a row more than once")
-        self._operations.update(inserts)
-        self._kinds.update(kind for kind, _ in inserts)
+            inserts = {(kind, record.id): Insert(record) for record in rows}
+            if len(inserts) < len(rows) or not self._operations.keys().isdisjoint(inserts):
+                raise _named_twice()
+            self._operations.update(inserts)
 
     def _view(self, key: Key) -> Record | None:
         operation = self._operations[key]
@@ -194,6 +193,10 @@ class Pending:
         written = isinstance(earlier, Insert | Update)
         if isinstance(earlier, Delete) or (written and not holds(self._view(key), guard)):
             raise StaleWrite(key[0].table, key[1])
+
+
+def _named_twice() -> InvalidValue:
+    return InvalidValue("batch", "names a row more than once")
 
 
 def _key(step: Edit | Removal | Require) -> Key:

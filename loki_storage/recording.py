@@ -106,7 +106,6 @@ class Intercepts:
                         content_hash=intercept.document_hash,
                         is_deleted=False,
                     ),
-                    order=(Order("id"),),
                 ),
             ]
         )
@@ -225,8 +224,10 @@ class Intercepts:
         )
 
     def _add(self, plan: _Plan, change: Change) -> None:
-        request_id = plan.intercept.request_id or change.request_id
-        self._session.add(attrs.evolve(change, request_id=request_id), self._lost(plan))
+        request_id = plan.intercept.request_id
+        if request_id is not None:
+            change = attrs.evolve(change, request_id=request_id)
+        self._session.add(change, self._lost(plan))
 
     def _lost(self, plan: _Plan) -> Lost:
         def lost(error: Conflict, batch: Batch) -> StorageError | None:

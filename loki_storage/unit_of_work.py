@@ -229,7 +229,7 @@ class UnitOfWork(Operations, Reader):
     def _touched(self, query: Query) -> bool:
         """Whether pending writes matter to a query; it must be of the session's tenant (TEN-2)."""
         self._check_tenant(query.tenant)
-        return self._pending.touches(kinds_of(query))
+        return bool(self._pending) and self._pending.touches(kinds_of(query))
 
     def _check_tenant(self, tenant: str | None) -> None:
         if tenant != self.context.tenant:

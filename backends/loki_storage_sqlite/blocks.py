@@ -30,7 +30,7 @@ def insert_blocks(
     once = {field: value for field, value in same.items() if value is not None}
     own = {}
     for field, column in columns.items():
-        if field == "id" or column.count(column[0]) < count:
+        if field == "id" or column[0] != column[-1] or column.count(column[0]) < count:
             own[field] = column
         elif column[0] is not None:
             once[field] = column[0]

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from loki_storage.errors import InvalidValue
-from loki_storage.values import LIMITS, JsonText, Text, canonical
+from loki_storage.values import LIMITS, Text, canonical
 
 __all__ = ["are_sound", "json_texts", "moment_of", "optional_text", "plain_object", "step"]
 
@@ -72,7 +72,7 @@ def moment_of(text: object, path: str) -> datetime:
         raise InvalidValue(path, "must be a time as ISO 8601 writes it") from None
 
 
-def json_texts(values: Sequence[object], paths: Iterable[str]) -> tuple[list[JsonText], bool]:
+def json_texts(values: Sequence[object], paths: Iterable[str]) -> tuple[list[str], bool]:
     """Their canonical texts, and whether orjson writes all of them canonically (VAL-6).
 
     ``paths``, as many as values, is read only where a value is not plain JSON within the limits.
@@ -81,7 +81,7 @@ def json_texts(values: Sequence[object], paths: Iterable[str]) -> tuple[list[Jso
         with suppress(TypeError):  # a lone surrogate, a key that is no text, beyond 64 bits
             written = list(map(orjson.dumps, values))
             if _are_sound_json(written):
-                return [JsonText(text.decode()) for text in written], True
+                return list(map(bytes.decode, written)), True
     return [canonical(value, path) for value, path in zip(values, paths, strict=True)], False
 
 

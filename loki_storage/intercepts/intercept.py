@@ -279,7 +279,7 @@ def _json(
         if group is not None:
             canonical(group.kept, "corrections")  # is this the part that is wrong?
         raise
-    return text, modules_used, plain
+    return JsonText(text), JsonText(modules_used), plain
 
 
 def _hash(request: list[Any], *, plain: bool) -> str:

@@ -38,7 +38,7 @@ from loki_storage.intercepts.checks import (
     step,
 )
 from loki_storage.models import ValidationResult
-from loki_storage.values import Domain, JsonText, JsonValue, Text, canonical
+from loki_storage.values import Domain, JsonValue, Text, canonical
 
 __all__ = ["Part", "ResultColumns", "entries_of", "read_results", "risk_of"]
 
@@ -224,18 +224,18 @@ class _Reading:
         timed = ((n, time) for n, time in enumerate(self.times) if time is not None)
         return [moment_of(time, f"{self.path(n)}.timestamp") for n, time in timed]
 
-    def _evidence(self) -> tuple[list[JsonText | None], bool]:
+    def _evidence(self) -> tuple[list[str | None], bool]:
         told = [(n, notes.extras) for n, notes in self.noted if notes.extras]
         values = [{key: self.entries[n][key] for key in extras} for n, extras in told]
         texts, plain = json_texts(values, (self.path(n) for n, _ in told))
-        found: list[JsonText | None] = [None] * len(self.entries)
+        found: list[str | None] = [None] * len(self.entries)
         for (n, _), text in zip(told, texts, strict=True):
             found[n] = text
         return found, plain
 
-    def _metadata(self, common: int) -> list[JsonText | None]:
+    def _metadata(self, common: int) -> list[str | None]:
         rest = [None if time is None else time[common:] for time in self.times]
-        found = [None if at is None else JsonText(f'{{"at":"{at}"}}') for at in rest]
+        found = [None if at is None else f'{{"at":"{at}"}}' for at in rest]
         kept = {n: notes.kept for n, notes in self.noted if notes.kept}
         for n in kept if _need_no_escapes(rest) else range(len(rest)):
             at = {} if rest[n] is None else {"at": rest[n]}

@@ -13,7 +13,7 @@ from loki_storage.models import Correction, CorrectionHistory, Document, Validat
 from loki_storage.rows import Rows
 from loki_storage.rules.change import Change, Step, edit, guarded_edit, ranges, told
 from loki_storage.rules.validations import live_version, require_version
-from loki_storage.values import JsonValue, canonical
+from loki_storage.values import JsonText, JsonValue, canonical, composed
 
 __all__ = [
     "EDITABLE",
@@ -97,7 +97,7 @@ def record(
     """Corrections that came with an intercept, as one operation with a history row each."""
     first = corrections[0]
     kind = "applied" if first.status is CorrectionStatus.APPLIED else "created"
-    changes = applied.to_json() if kind == "applied" else None
+    changes = composed(applied.to_json()) if kind == "applied" else None
     row = _history(first, history_ids[0], kind, by, first.created_at, changes=changes)
     # The rows differ in their ids alone, so the values of one are checked for all.
     rows = Rows.copies(row, id=history_ids, correction_id=corrections.ids)
@@ -269,7 +269,9 @@ def _moved(
         },
         **(more or {}),
     }
-    history = _history(after, history_id, change_type, by, moment, correction, reason, changes)
+    # As in the audit, the limits on callers' JSON do not bind what tells of it (AUD-1).
+    text = canonical(changes, "changes", bounded=False)
+    history = _history(after, history_id, change_type, by, moment, correction, reason, text)
     return [changed, Insert(history)]
 
 
@@ -281,7 +283,7 @@ def _history(
     moment: datetime,
     before: Correction | None = None,
     reason: str | None = None,
-    changes: JsonValue = None,
+    changes: JsonText | None = None,
 ) -> CorrectionHistory:
     return CorrectionHistory(
         id=id,
@@ -290,8 +292,7 @@ def _history(
         change_type=change_type,
         previous_status=None if before is None else before.status,
         new_status=correction.status,
-        # As in the audit, the limits on callers' JSON do not bind what tells of it (AUD-1).
-        changes=None if changes is None else canonical(changes, "changes", bounded=False),
+        changes=changes,
         reason=reason,
         changed_by=by,
         changed_at=moment,

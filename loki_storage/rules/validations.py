@@ -41,6 +41,8 @@ _SEVERITY_COUNTERS = {
     RiskLevel.MEDIUM: "medium_count",
     RiskLevel.LOW: "low_count",
 }
+_SKIP = GateStatus.SKIP
+"""In no counter."""
 _FOUND = (GateStatus.FAIL, GateStatus.WARNING)
 
 
@@ -55,7 +57,8 @@ def gate_names(gate_key: str, module_id: str | None, gate_id: str | None) -> tup
 def counters(results: Iterable[tuple[GateStatus, RiskLevel | None]]) -> dict[str, int]:
     """What results of these (status, severity) add to a validation's counters (VLD-2)."""
     counts: Counter[str] = Counter()
-    for (status, severity), n in Counter(results).items():
+    # Nine of ten gates do not apply.
+    for (status, severity), n in Counter(r for r in results if r[0] is not _SKIP).items():
         if status in _STATUS_COUNTERS:
             counts[_STATUS_COUNTERS[status]] += n
         if status in _FOUND and severity in _SEVERITY_COUNTERS:
