@@ -422,6 +422,20 @@ class ValidationResult(Record):
     evidence = _JsonField("evidence")
     metadata_json = _JsonField("metadata_json")
 
+    said: ClassVar[tuple[str, ...]] = (
+        "scope",
+        "module_id",
+        "gate_id",
+        "gate_key",
+        "gate_version",
+        "status",
+        "severity",
+        "message",
+        "suggestion",
+        "legal_source",
+    )
+    """What a gate says, as far as it says the same of many documents: few combinations recur."""
+
 
 @_declare("corrections")
 @attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)

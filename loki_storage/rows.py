@@ -1,7 +1,8 @@
 """``Rows``: records of one kind as columns, for what comes by the hundred.
 
 One intercepted document brings 200 rows. From the report to the database they stay columns: what
-all of them share is held once, and no record is made unless somebody looks at one.
+all of them share is held once, what recurs is held by reference, and no record is made unless
+somebody looks at one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,22 +11,35 @@ from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+import attrs
+
 from loki_storage.errors import InvalidValue
-from loki_storage.models import Kind, Record
+from loki_storage.models import Record
 from loki_storage.values import Json, JsonText
 
-__all__ = ["Rows"]
+__all__ = ["Combination", "Rows"]
 
 R = TypeVar("R", bound=Record)
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@attrs.frozen(eq=False)
+class Combination:
+    """Values of some fields that recur together; one object for each, as far as is remembered.
+
+    It is equal to itself alone, so that what is known of it is found without reading its values.
+    """
+
+    values: tuple[Any, ...] = attrs.field(repr=False)
 
 
 class Rows(Sequence[R]):
     """A sequence of records with two faces, columns and records, each made when it is asked for.
 
     ``columns``: by field, the ``id`` among them, one value per row as a record stores it.
-    ``same``: by field, the value that all rows store. A field in neither is None. Values are taken
-    as they are, like those of ``Kind.trusted``: they were checked before. In a column, JSON is its
+    ``same``: by field, the value that all rows store. ``combined``: some fields, and for each row
+    its combination of their values. A field in none of these is None. Values are taken as they
+    are, like those of ``Kind.trusted``: they were checked before. In a column, JSON is its
     canonical text, whether as ``JsonText`` or not.
     """
 
@@ -34,18 +48,20 @@ class Rows(Sequence[R]):
         kind: type[R],
         columns: Mapping[str, Sequence[Any]],
         same: Mapping[str, Any] = _NOTHING,
+        combined: tuple[tuple[str, ...], Sequence[Combination]] | None = None,
     ) -> None:
-        if len(set(map(len, columns.values()))) != 1:
+        lengths = set(map(len, columns.values()))
+        if len(lengths) != 1 or (combined and len(combined[1]) not in lengths):
             raise InvalidValue("columns", f"must have one value for each of {kind.table}")
         self.kind, self.same, self.ids = kind, same, columns["id"]
-        self.columns = columns
+        self._columns, self._combined = columns, combined
 
     @classmethod
     def of(cls, records: Sequence[R]) -> "Rows[R]":
         """These records, which are of one kind, and at least one."""
         rows: Rows[R] = cls.__new__(cls)
         rows.kind, rows.same, rows.ids = type(records[0]), _NOTHING, [each.id for each in records]
-        rows.records = records
+        rows.records, rows._combined = records, None
         return rows
 
     @classmethod
@@ -63,30 +79,48 @@ class Rows(Sequence[R]):
         return cls(kind, {field: list(column) for field, column in columns})
 
     @cached_property
-    def columns(self) -> Mapping[str, Sequence[Any]]:
-        """The values by field, of fields that rows do not share."""
-        held = [record.__dict__ for record in self.records]
-        return {f: [values[name] for values in held] for f, name in self.kind.attributes.items()}
-
-    @cached_property
     def records(self) -> Sequence[R]:
         """All of them, made once."""
-        same = self.same
-        columns = {f: _stored(self.kind, f, column) for f, column in self.columns.items()}
-        values = (columns[f] if f in columns else repeat(same.get(f)) for f in self.kind.domains)
-        return tuple(map(self.kind.trusted, *values))
+        return tuple(map(self.kind.trusted, *map(self._stored, self.kind.domains)))
 
     @property
     def tenants(self) -> set[str]:
         """Whose they are."""
-        if "columns" not in self.__dict__:
+        if "_columns" not in self.__dict__:
             return {record.tenant_id for record in self.records}
-        return set(self.columns.get("tenant_id") or (self.same["tenant_id"],))
+        column = self.own("tenant_id")
+        return {self.same["tenant_id"]} if column is None else set(column)
 
     def column(self, field: str) -> Sequence[Any]:
         """The values of a field, one per row."""
-        column = self.columns.get(field)
+        column = self.own(field)
         return [self.same.get(field)] * len(self) if column is None else column
+
+    def own(self, field: str) -> Sequence[Any] | None:
+        """The same, but None where all rows share the value that ``same`` has, or else None."""
+        column = self._columns.get(field)
+        if column is None and self._combined and field in self._combined[0]:
+            place = self._combined[0].index(field)
+            return [combination.values[place] for combination in self._combined[1]]
+        return column
+
+    def combinations(self, fields: tuple[str, ...]) -> Sequence[Combination] | None:
+        """For each row its combination of these fields' values, where the rows came with them."""
+        return self._combined[1] if self._combined and self._combined[0] == fields else None
+
+    @cached_property
+    def _columns(self) -> Mapping[str, Sequence[Any]]:
+        held = [record.__dict__ for record in self.records]
+        return {f: [values[name] for values in held] for f, name in self.kind.attributes.items()}
+
+    def _stored(self, field: str) -> Iterator[Any]:
+        """A field's values as records hold them."""
+        column = self.own(field)
+        if column is None:
+            return repeat(self.same.get(field))
+        if isinstance(self.kind.domains[field], Json):
+            return (None if text is None else JsonText(text) for text in column)
+        return iter(column)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -101,7 +135,8 @@ class Rows(Sequence[R]):
     def __getitem__(self, index: int | slice) -> R | Sequence[R]:
         if isinstance(index, slice) or "records" in self.__dict__:
             return self.records[index]
-        one = {field: column[index : index + 1 or None] for field, column in self.columns.items()}
+        owned = ((field, self.own(field)) for field in self.kind.domains)
+        one = {f: column[index : index + 1 or None] for f, column in owned if column is not None}
         return Rows(self.kind, one, self.same).records[0]
 
     def __eq__(self, other: object) -> bool:
@@ -112,10 +147,3 @@ class Rows(Sequence[R]):
     def __repr__(self) -> str:
         """Kind and number alone, as a record's shows its id alone."""
         return f"Rows({self.kind.__name__}, {len(self)})"
-
-
-def _stored(kind: Kind, field: str, column: Sequence[Any]) -> Sequence[Any]:
-    """A column's values as records hold them."""
-    if not isinstance(kind.domains[field], Json):
-        return column
-    return [None if text is None else JsonText(text) for text in column]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from loki_storage.batch import Batch, Delete, Insert, InsertMany, Part, Require
 from loki_storage.errors import InvalidValue
 from loki_storage.models import Kind, Tag
-from loki_storage.rows import Rows
+from loki_storage.rows import Combination, Rows
+from loki_storage.values import Json
 from tests.strategies import MIDNIGHT, kinds, sample, tables
 
 drawn_tables = kinds.flatmap(lambda kind: tables(kind, 5)).filter(bool)
@@ -52,9 +53,28 @@ def test_copies_differ_in_their_columns_alone(table: list[Any]) -> None:
     assert list(Rows.copies(table[0], id=ids)) == [table[0].replaced({"id": id}) for id in ids]
 
 
+@given(drawn_tables, st.data())
+def test_combined_values_are_columns_too(table: list[Any], data: st.DataObject) -> None:
+    kind = type(table[0])
+    fields = tuple(f for f in kind.domains if f != "id" and not isinstance(kind.domains[f], Json))
+    chosen = tuple(data.draw(st.lists(st.sampled_from(fields), unique=True)))
+    said = [Combination(tuple(record.stored(f) for f in chosen)) for record in table]
+    columns = {f: [r.stored(f) for r in table] for f in kind.domains if f not in chosen}
+    rows = Rows(kind, columns, combined=(chosen, said))
+    assert rows == Rows.of(table)
+    assert rows[0] == table[0]
+    assert rows.combinations(chosen) is said
+    assert rows.combinations((*chosen, "id")) is None
+    for field in kind.domains:
+        assert list(rows.column(field)) == [record.stored(field) for record in table]
+
+
 def test_columns_are_of_one_length() -> None:
+    said = [Combination(("a",))]
     with pytest.raises(InvalidValue):
         Rows(Tag, {"id": [1, 2], "name": ["a"]})
+    with pytest.raises(InvalidValue):
+        Rows(Tag, {"id": [1, 2]}, combined=(("name",), said))
     assert list(Rows(Tag, {"id": [], "name": []}, {"tenant_id": "a"})) == []
 
 

@@ -53,10 +53,12 @@ def rows_encoder(
     encoders = {field: field_encoder(kind.domains[field], dialect) for field in fields}
 
     def encode(rows: Rows[Any]) -> Encoded:
-        columns, same = rows.columns, rows.same
-        own = {f: _column(e, columns[f]) for f, e in encoders.items() if f in columns}
-        shared = {f: _value(e, same[f]) for f, e in encoders.items() if f in same and f not in own}
-        return Encoded(own, shared)
+        columns = {f: column for f in fields if (column := rows.own(f)) is not None}
+        same = {f: rows.same[f] for f in fields if f in rows.same and f not in columns}
+        return Encoded(
+            {field: _column(encoders[field], column) for field, column in columns.items()},
+            {field: _value(encoders[field], value) for field, value in same.items()},
+        )
 
     return encode
 

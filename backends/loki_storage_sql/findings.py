@@ -11,6 +11,7 @@ reference from the result breaks, and the batch is applied again with everything
 from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
+from itertools import repeat
 from typing import Any
 
 import attrs
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from loki_storage.batch import Delete, Update
 from loki_storage.errors import StorageDamaged
 from loki_storage.models import ValidationResult
-from loki_storage.rows import Rows
+from loki_storage.rows import Combination, Rows
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -60,14 +61,16 @@ class ResultWriter(RowWriter):
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _texts(dialect)
         self._stored: dict[Content, int] = {}
+        self._known: dict[tuple[str, Combination], int] = {}
         self._key: bytes | None = None
 
     def forget(self) -> None:
         """Take nothing for stored: what was written may have been rolled back, or removed."""
         self._stored.clear()
+        self._known.clear()
 
     def insert(self, connection: Connection, rows: Rows[Any]) -> None:
-        ids = self._write_findings(connection, list(zip(*map(rows.column, CONTENT), strict=True)))
+        ids = self._finding_ids(connection, rows)
         encoded = self.encode(rows)
         columns = {**encoded.columns, "finding_id": ids}
         self.dialect.insert_many(connection, self.table, columns, encoded.same)
@@ -107,6 +110,24 @@ class ResultWriter(RowWriter):
             row["new_finding_id"] = id
         self.run(connection, text, names, values)
         self._drop_orphans(connection, tenant, before)
+
+    def _finding_ids(self, connection: Connection, rows: Rows[Any]) -> list[int]:
+        """The finding of each row, stored where it may not be there."""
+        said = rows.combinations(FINDING_FIELDS)
+        if said is None:
+            contents = list(zip(*map(rows.column, CONTENT), strict=True))
+            return self._write_findings(connection, contents)
+        (tenant,) = rows.tenants
+        ids = list(map(self._known.get, zip(repeat(tenant), said, strict=False)))
+        if None not in ids:
+            return ids  # type: ignore[return-value]
+        new = [each for each, id in zip(said, ids, strict=True) if id is None]
+        written = self._write_findings(connection, [(tenant, *each.values) for each in new])
+        found = dict(zip(new, written, strict=True))
+        if len(self._known) > REMEMBERED_FINDINGS:
+            self._known.clear()
+        self._known.update(((tenant, each), id) for each, id in found.items())
+        return [found[each] if id is None else id for each, id in zip(said, ids, strict=True)]
 
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
         """Store those of them that may not be there; the id of each."""

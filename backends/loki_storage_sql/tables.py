@@ -54,18 +54,7 @@ from loki_storage_sql.layouts import Layout, layout_for
 
 __all__ = ["FINDING_FIELDS", "RESULT_FIELDS", "Schema", "schema_for"]
 
-FINDING_FIELDS = (
-    "scope",
-    "module_id",
-    "gate_id",
-    "gate_key",
-    "gate_version",
-    "status",
-    "severity",
-    "message",
-    "suggestion",
-    "legal_source",
-)
+FINDING_FIELDS = ValidationResult.said
 """What a finding consists of, besides its tenant; its id is a keyed hash of both."""
 
 RESULT_FIELDS = (

@@ -176,12 +176,12 @@ def _target(given: dict[str, Any], report: ReportFacts, path: str) -> object:
 
 
 def _preference(report: ReportFacts, severity: str | None) -> Any:
-    columns = report.results.columns
+    column = report.results.column
     found = (GateStatus.FAIL, GateStatus.WARNING)
     ranks = {
         key: (status not in found, said is not risk_of(severity))
         for key, status, said in zip(
-            columns["gate_key"], columns["status"], columns["severity"], strict=True
+            column("gate_key"), column("status"), column("severity"), strict=True
         )
     }
     return ranks.__getitem__

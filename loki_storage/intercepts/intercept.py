@@ -14,6 +14,7 @@ from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.intercepts.checks import json_texts
 from loki_storage.intercepts.corrections import CorrectionFacts, read_corrections
 from loki_storage.intercepts.reports import ReportFacts, read_report
+from loki_storage.intercepts.results import ResultColumns
 from loki_storage.models import (
     AuditEntry,
     Correction,
@@ -70,7 +71,7 @@ class Intercept:
     title: str | None
     source: str | None
     request_id: str | None
-    _results: Mapping[str, tuple[Any, ...]]
+    _results: ResultColumns
     _corrections: Mapping[str, tuple[Any, ...]]
 
     def __repr__(self) -> str:
@@ -127,7 +128,7 @@ class Intercept:
             completed_at=facts.completed_at,
             error_message=facts.error_message,
             corrected=group.corrected,
-            results=facts.results.columns,
+            results=facts.results,
             corrections=group.columns,
         )
 
@@ -159,7 +160,7 @@ class Intercept:
     @property
     def result_count(self) -> int:
         """How many gate results it brings, the skipped ones too."""
-        return len(self._results["status"])
+        return len(self._results.said)
 
     @property
     def correction_count(self) -> int:
@@ -171,7 +172,7 @@ class Intercept:
         duration = None
         if self.started_at is not None and self.completed_at is not None:
             duration = duration_ms(self.started_at, self.completed_at)
-        pairs = zip(self._results["status"], self._results["severity"], strict=True)
+        pairs = zip(self._results.column("status"), self._results.column("severity"), strict=True)
         counted: dict[str, Any] = dict(counters(pairs))
         return Validation(
             id=id,
@@ -202,8 +203,9 @@ class Intercept:
             "client_id": self.client_id,
             "created_at": now,
         }
-        ordered = _ordered(ids, self.result_count, ValidationResult)
-        return Rows(ValidationResult, {"id": ordered, **self._results}, same)
+        ordered, results = _ordered(ids, self.result_count, ValidationResult), self._results
+        columns, said = {"id": ordered, **results.columns}, (ValidationResult.said, results.said)
+        return Rows(ValidationResult, columns, same, said)
 
     def corrections(
         self,

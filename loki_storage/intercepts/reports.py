@@ -161,7 +161,7 @@ class _Reading:
         if not failed and self.report.get("modules") is None:
             raise InvalidValue("report.modules", "is required")
         results = read_results(self.parts)
-        self._take_summaries(results.columns["status"])
+        self._take_summaries(results.column("status"))
         self.kept |= results.kept
         started, completed = self._times(results.moments, timezone)
         return ReportFacts(
@@ -251,8 +251,7 @@ class _Reading:
         said = risk_of(word)
         if said is not None or failed:
             return said
-        columns = results.columns
-        pairs = zip(columns["status"], columns["severity"], strict=True)
+        pairs = zip(results.column("status"), results.column("severity"), strict=True)
         worst = [risk for status, risk in pairs if status is GateStatus.FAIL and risk is not None]
         return max(worst, key=lambda risk: risk.rank, default=RiskLevel.NONE)
 

@@ -22,7 +22,6 @@ evidence apart: each is checked when it is first said, and remembered.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any
 
@@ -38,6 +37,7 @@ from loki_storage.intercepts.checks import (
     step,
 )
 from loki_storage.models import ValidationResult
+from loki_storage.rows import Combination
 from loki_storage.values import Domain, JsonValue, Text, canonical
 
 __all__ = ["Part", "ResultColumns", "entries_of", "read_results", "risk_of"]
@@ -99,16 +99,23 @@ class Part:
 
 @attrs.frozen
 class ResultColumns:
-    """What entries came to: checked columns by field of ``ValidationResult``.
+    """What entries came to, checked: what they say, and the other columns by field.
 
     ``kept``: their part of the config. ``moments``: the gates' times. ``plain``: orjson writes the
     evidence canonically.
     """
 
-    columns: Mapping[str, tuple[Any, ...]] = attrs.field(repr=False)
+    said: Sequence[Combination] = attrs.field(repr=False)
+    """Combinations of ``ValidationResult.said``."""
+    columns: Mapping[str, Sequence[Any]] = attrs.field(repr=False)
     kept: Mapping[str, JsonValue]
     moments: Sequence[datetime]
     plain: bool
+
+    def column(self, field: str) -> list[Any]:
+        """The values of one of the fields that are said."""
+        place = ValidationResult.said.index(field)
+        return [each.values[place] for each in self.said]
 
 
 def read_results(parts: Sequence[Part]) -> ResultColumns:
@@ -152,19 +159,11 @@ class _Notes:
     kept: Mapping[str, JsonValue]
 
 
-_ROW = (
-    "module_id",
-    "gate_id",
-    "gate_key",
-    "status",
-    "severity",
-    "message",
-    "suggestion",
-    "legal_source",
-    "gate_version",
-    "notes",
-)
-_Row = tuple[Any, ...]
+@attrs.frozen(eq=False)
+class _Row(Combination):
+    """What an entry says, and what it says beyond that."""
+
+    notes: _Notes | None
 
 
 class _Memory(dict[Any, Any]):
@@ -192,22 +191,16 @@ class _Reading:
         for part in parts:
             self.rows += _rows_of(part)
             self.entries += part.entries
-        self.noted = [(n, row[-1]) for n, row in enumerate(self.rows) if row[-1] is not None]
+        self.noted = [(n, row.notes) for n, row in enumerate(self.rows) if row.notes is not None]
         self.times: list[str | None] = [entry.get("timestamp") for entry in self.entries]
         self.told = [time for time in self.times if time is not None]
 
     def columns(self) -> ResultColumns:
-        columns: dict[str, tuple[Any, ...]] = dict.fromkeys(_ROW, ())
-        columns |= zip(_ROW, zip(*self.rows, strict=True), strict=False)
-        del columns["notes"]
         moments = self._moments()
         evidence, plain = self._evidence()
         common = _common_beginning(self.told)
-        scopes = (repeat(part.scope, len(part.entries)) for part in self.parts)
-        columns["scope"] = tuple(chain.from_iterable(scopes))
-        columns["evidence"] = tuple(evidence)
-        columns["metadata_json"] = tuple(self._metadata(len(common)))
-        return ResultColumns(columns, self._kept(common), moments, plain)
+        columns = {"evidence": evidence, "metadata_json": self._metadata(len(common))}
+        return ResultColumns(self.rows, columns, self._kept(common), moments, plain)
 
     def path(self, position: int) -> str:
         """Where an entry stands in the report, for errors."""
@@ -302,18 +295,20 @@ def _checked_row(
     if severity is not None and severity not in _SEVERITIES:
         kept["severity"] = severity
     listed = not shape.usual or None in values.values()
-    return (
-        _FIELDS["module_id"].accept(path, part.module),
-        gate,
-        _FIELDS["gate_key"].accept(path, f"{part.module}.{_TEXT.accept(path, name)}"),
-        status,
-        risk_of(severity),
-        values.get("message"),
-        values.get("suggestion"),
-        values.get("legal_source"),
-        values.get("version"),
-        _Notes(shape.extras, listed, kept) if shape.extras or listed or kept else None,
-    )
+    notes = _Notes(shape.extras, listed, kept) if shape.extras or listed or kept else None
+    said_of_all = {
+        "scope": part.scope,
+        "module_id": _FIELDS["module_id"].accept(path, part.module),
+        "gate_id": gate,
+        "gate_key": _FIELDS["gate_key"].accept(path, f"{part.module}.{_TEXT.accept(path, name)}"),
+        "gate_version": values.get("version"),
+        "status": status,
+        "severity": risk_of(severity),
+        "message": values.get("message"),
+        "suggestion": values.get("suggestion"),
+        "legal_source": values.get("legal_source"),
+    }
+    return _Row(tuple(said_of_all[field] for field in ValidationResult.said), notes)
 
 
 def _status(
