@@ -108,6 +108,10 @@ class Dialect(ABC):
     def integer_sum(self, column: Column) -> tuple[Sequence[Column], Callable[..., int]]:
         """Columns, and what makes an exact sum of integers of their values."""
 
+    def likely(self, clause: Clause) -> Clause:
+        """A condition that most rows meet, so that the planner looks for another one's index."""
+        return clause
+
     def text_test(self, op: str, column: Column, text: Column) -> Clause:
         """Literal, case-sensitive ``contains``, ``starts_with`` or ``ends_with``."""
         if op == "contains":

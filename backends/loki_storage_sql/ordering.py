@@ -64,7 +64,7 @@ def _row_after(scope: Scope, keys: tuple[Key, ...]) -> Clause:
     places = [place(scope, key.field) for key in keys]
     bounds = [_bound(scope, key) for key in keys]
     if len(keys) == 1:
-        return _beyond(scope, keys[0])
+        return scope.dialect.likely(_beyond(scope, keys[0]))
     left, right = sa.tuple_(*places), sa.tuple_(*bounds)
     return left < right if keys[0].descending else left > right
 

@@ -208,7 +208,8 @@ class SqlReader(Reader):
         asked = attrs.evolve(statement, text=f"{self._language.dialect.explain} {statement.text}")
         plan = [str(row[-1]) for row in self._fetch(asked, values)]
         judged = [] if statement.exact else ["rows are judged again in Python"]
-        return "\n".join([super().explain(query), statement.text, *judged, *plan])
+        text = " ".join(statement.text.split())
+        return "\n".join([super().explain(query), text, *judged, *plan])
 
     def _fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         with self._connected() as connection:
