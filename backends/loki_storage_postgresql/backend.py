@@ -1,7 +1,7 @@
 """``PostgresqlBackend``: how to connect, how a batch is written, and whose fault a failure is."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from typing import Any
@@ -22,6 +22,8 @@ from loki_storage.errors import (
     StorageError,
 )
 from loki_storage.models import ValidationResult
+from loki_storage.protocol import Check
+from loki_storage_postgresql.checks import check_server
 from loki_storage_postgresql.connections import PostgresqlConnection, Sessions
 from loki_storage_postgresql.dialect import PostgresqlDialect, dialect_for
 from loki_storage_postgresql.errors import is_race
@@ -152,6 +154,9 @@ class PostgresqlBackend(SqlBackend):
         if not connection.is_idle and connection.driver.closed:
             self._distrusted = time.monotonic()
         self._release(connection)
+
+    def _checks(self, connection: Connection, *, deep: bool) -> Iterable[Check]:
+        return () if deep else check_server(connection, self.schema, self._dialect.schema)
 
     def _place(self) -> ServerPlace:
         url = sa.make_url("postgresql+psycopg://")
