@@ -34,7 +34,7 @@ def test_every_law_has_a_check_or_a_reason_why_not() -> None:
     assert set(unproven()) == set(WAITING)
 
 
-@pytest.mark.parametrize("module", ["model", "choices"])
+@pytest.mark.parametrize("module", ["model", "reviews", "choices"])
 def test_model_shares_nothing_with_what_it_judges(module: str) -> None:
     source = importlib.import_module(f"loki_storage_contract.{module}").__file__
     assert source is not None

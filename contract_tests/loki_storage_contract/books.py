@@ -56,5 +56,7 @@ def _same_facts(refusal: Refused, error: StorageError) -> bool:
 
 
 def ids_of(world: World, kind: str) -> set[int]:
-    """The ids of all versions, or of all tags."""
-    return set(world.rows) if kind == "document" else set(world.tags.values())
+    """The ids of all versions, tags, validations or corrections."""
+    if kind == "tag":
+        return set(world.tags.values())
+    return set({"document": world.rows}.get(kind) or getattr(world, f"{kind}s"))

@@ -318,6 +318,54 @@ _TABLE = (
         "`request_hash`es are replaced by random ones.",
     ),
     Law(
+        "VLD-1",
+        SDK,
+        "pending -> in_progress -> completed | failed; pending or in_progress -> failed | "
+        "cancelled; nothing else (`IllegalTransition`). `add_results` and `complete_validation` "
+        "need `in_progress`. A finished validation and its results are immutable.",
+    ),
+    Law(
+        "VLD-2",
+        SDK,
+        "The counters equal the results: pass/fail/warning count statuses; "
+        "critical/high/medium/low count severities of results that failed or warned; skip and "
+        "error are in no counter. A caller cannot set them. They are updated in the batch of the "
+        "results, guarded; a lost race is retried by `storage.run`. `duration_ms` = completed - "
+        "started. `(validation, gate_key)` may repeat. `module_id` and `gate_id`, where not "
+        "given, are the halves of `gate_key` at its first dot (without a dot: both the key).",
+    ),
+    Law(
+        "VLD-3",
+        SDK,
+        "`overall_risk` is what the engine says, also where a result is worse; where it says "
+        "nothing, the highest severity among failed results, else `none`.",
+    ),
+    Law(
+        "COR-1",
+        SDK,
+        "pending -> applied | rejected; applied -> reverted; nothing else. Creation and each "
+        "transition write one `CorrectionHistory` row with who, why, when and the changed "
+        "fields; a correction recorded as already applied (intercepts) has one, `applied`.",
+    ),
+    Law(
+        "COR-2",
+        SDK,
+        "`corrected_content` is the whole new text: given, `original_content` is None or the "
+        "whole text of the document version, else `InvalidValue`; fragments belong in `diff`, "
+        "which is never applied. Applying appends a version with it in the same commit, and only "
+        "if the head still has the text that it corrects (compared by hash; else "
+        "`StaleVersion`); reverting appends the exact text from before, under the same "
+        "condition. Corrections applied together are a group: each `applied` history row names "
+        "the new version and the group's ids, and they are reverted together, a history row "
+        "each. A pending group's text is the `corrected_content` of its last correction. One "
+        "that brought no version changes its status only.",
+    ),
+    Law(
+        "COR-3",
+        SDK,
+        "A correction's validation, if any, is one of the same document's.",
+    ),
+    Law(
         "AUD-1",
         SDK,
         "Every operation that changes something writes exactly one audit entry per changed "

@@ -9,6 +9,7 @@ is its place, its parent the version before it, the head the highest live one.
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, Self
 
 import attrs
@@ -128,6 +129,9 @@ class World:
     documents: Mapping[int, Document] = attrs.field(factory=dict)
     tags: Mapping[str, int] = attrs.field(factory=dict)
     audited: tuple[Entity, ...] = ()
+    validations: Mapping[int, Any] = attrs.field(factory=dict)
+    """Of ``reviews``, by id; so are corrections."""
+    corrections: Mapping[int, Any] = attrs.field(factory=dict)
     updated: Mapping[int, datetime] = attrs.field(factory=dict)
     """``updated_at`` per version, as it was last seen: the laws say when it moves, not where to."""
 
@@ -210,12 +214,12 @@ class World:
         document, parent, head = self.live(parent_id)
         if parent != head:
             raise Refused(StaleVersion, current_id=[head.id])
-        return self._appended(document, version, given)
+        return self.appended(document, version, given)
 
     def revert(self, version_id: int, version: Version) -> "World":
         """A version with the text of an earlier one (VER-9)."""
         document, source, _ = self.live(version_id)
-        return self._appended(document, attrs.evolve(version, content=source.content), {})
+        return self.appended(document, attrs.evolve(version, content=source.content), {})
 
     def update(self, id: int, **fields: Any) -> "World":
         """Other descriptive fields of the head (VER-5)."""
@@ -257,7 +261,14 @@ class World:
         if document.live:
             raise Refused(IllegalTransition)
         left = {root: d for root, d in self.documents.items() if root != document.root_id}
-        return attrs.evolve(self, documents=left)._told("document", document.root_id)
+        gone = {version.id for version in document.versions}
+        world = attrs.evolve(
+            self,
+            documents=left,
+            validations=_without(self.validations, gone),
+            corrections=_without(self.corrections, gone),
+        )
+        return world.told("document", document.root_id)
 
     def add_tag(self, id: int, name: str, tag_id: int) -> "World":
         """A tag on a live document; a new name becomes a tag (TAG-1, TAG-2, DEL-5)."""
@@ -278,7 +289,10 @@ class World:
         """The same, with ``updated_at`` as the store shows it now."""
         return attrs.evolve(self, updated=dict(updated))
 
-    def _appended(self, document: Document, version: Version, given: Mapping[str, Any]) -> "World":
+    def appended(
+        self, document: Document, version: Version, given: Mapping[str, Any] = MappingProxyType({})
+    ) -> "World":
+        """The document with one version more, which inherits what is not given (VER-7)."""
         last, head = document.versions[-1], document.head
         inherited = {name: getattr(head, name) for name in _DESCRIPTIVE}
         moment = max(version.created_at, last.created_at)
@@ -302,15 +316,21 @@ class World:
         )
 
     def _tag(self, name: str, id: int) -> "World":
-        return attrs.evolve(self, tags={**self.tags, name: id})._told("tag", id)
+        return attrs.evolve(self, tags={**self.tags, name: id}).told("tag", id)
 
     def _with(self, document: Document) -> "World":
         """This document as it is now, told by one audit entry (AUD-1)."""
         documents = {**self.documents, document.root_id: document}
-        return attrs.evolve(self, documents=documents)._told("document", document.root_id)
+        return attrs.evolve(self, documents=documents).told("document", document.root_id)
 
-    def _told(self, entity_type: str, entity_id: int) -> "World":
+    def told(self, entity_type: str, entity_id: int) -> "World":
+        """One audit entry more (AUD-1)."""
         return attrs.evolve(self, audited=(*self.audited, (entity_type, entity_id)))
+
+
+def _without(children: Mapping[int, Any], versions: set[int]) -> dict[int, Any]:
+    """Those that belong to none of these versions."""
+    return {id: child for id, child in children.items() if child.document_id not in versions}
 
 
 def merged(base: World, ours: World, theirs: World) -> World | list[Refused]:
