@@ -14,6 +14,7 @@ def open_postgresql(
     url: str,
     *,
     schema: str | None = None,
+    row_level_security: bool = False,
     pool_size: int = 5,
     max_overflow: int = 10,
     pool_timeout: float = 30.0,
@@ -31,6 +32,8 @@ def open_postgresql(
     """The backend of a PostgreSQL database; nothing is connected to yet.
 
     ``schema``: where the tables are; by default where the role's ``search_path`` leads.
+    ``row_level_security``: every transaction says for which tenant it is, and policies show it no
+    other tenant's rows; reads across tenants are then ``Forbidden``.
     ``pool_timeout``: seconds to wait for a connection; ``pool_recycle``: seconds after which one is
     replaced. Seconds that the server may take, whatever its own settings: ``connect_timeout``,
     ``statement_timeout``, ``lock_timeout`` (for rows that others write),
@@ -44,6 +47,7 @@ def open_postgresql(
     # Plugins are imported to be listed, too: SQLAlchemy and the driver only where they are used.
     try:
         from loki_storage_postgresql.backend import PostgresqlBackend, Sessions
+        from loki_storage_postgresql.security import SecuredBackend
     except ImportError as error:
         if error.name and error.name.partition(".")[0] not in ("psycopg", "psycopg_c"):
             raise
@@ -61,7 +65,7 @@ def open_postgresql(
         application_name=application_name,
         prepare_threshold=prepare_threshold,
     )
-    return PostgresqlBackend(
+    return (SecuredBackend if row_level_security else PostgresqlBackend)(
         sessions,
         schema=schema,
         pool_size=pool_size,

@@ -17,6 +17,7 @@ from loki_storage.errors import (
     Conflict,
     ConnectionLost,
     Duplicate,
+    Forbidden,
     LockTimeout,
     StorageDamaged,
     StorageError,
@@ -55,6 +56,22 @@ class PostgresqlBackend(SqlBackend):
         self._sessions, self._distrusted = sessions, 0.0
         super().__init__(dialect_for(schema), **options)
 
+    def prepare(self, *, create: bool) -> None:
+        """See ``Backend``. Also ``Forbidden`` where row-level security would hide rows."""
+        super().prepare(create=create)
+        with self._connected() as connection:
+            self._check_visible(connection)
+
+    def _check_visible(self, connection: Connection) -> None:
+        if self._is_secured(connection):
+            raise Forbidden(
+                "row-level security hides rows from this role: open with row_level_security=True"
+            )
+
+    def _is_secured(self, connection: Connection) -> bool:
+        (active,) = connection.execute(_SECURED, [self._dialect.qualified("documents")]).fetchone()
+        return bool(active)
+
     def apply(self, batch: Batch) -> None:
         """See ``Backend``. What failed for no fault of the batch's is tried again."""
         left = time_left()
@@ -86,7 +103,7 @@ class PostgresqlBackend(SqlBackend):
             if work.is_one_statement:
                 self._writer.write(connection, work)
                 return
-            with connection.driver.transaction():
+            with connection.transaction():
                 self._writer.write(connection, work)
 
     def _judge(self, batch: Batch, rejected: Rejected) -> None:
@@ -115,7 +132,10 @@ class PostgresqlBackend(SqlBackend):
         return WorkWriter(self._dialect, self.schema)
 
     def _connection(self, pool: Pool) -> PostgresqlConnection:
-        return PostgresqlConnection(pool, self._engine.logger, self._sessions)
+        return self._new_connection(pool, self._engine.logger, self._sessions)
+
+    def _new_connection(self, *args: Any) -> PostgresqlConnection:
+        return PostgresqlConnection(*args)
 
     def _acquire(self) -> Connection:
         """A connection that answers: one that was idle, or that others like it failed, is asked."""
@@ -227,6 +247,7 @@ def _meanings(table: sa.Table, kind: str) -> Iterator[tuple[str, Callable[[], Co
             yield str(index.name), partial(Duplicate, kind, fields)
 
 
+_SECURED = "SELECT row_security_active($1::text)"
 _RELATIONS = """\
 SELECT c.relname FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace

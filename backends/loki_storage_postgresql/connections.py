@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -145,6 +146,18 @@ class PostgresqlConnection(Connection):
         with self.driver.pipeline():
             cursors = [self.execute(*statement) for statement in statements]
         return [cursor.fetchall() for cursor in cursors]
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Committed at the end, rolled back on any exception."""
+        self.execute("BEGIN")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if not self.driver.closed:
+                self.driver.rollback()
+            raise
 
     # What the pool's users ask.
 

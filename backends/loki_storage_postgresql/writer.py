@@ -85,6 +85,9 @@ class Work:
 class WorkWriter:
     """Plans batches and writes them. Thread-safe."""
 
+    copies = True
+    """Whether many rows may go through ``COPY``."""
+
     def __init__(self, dialect: PostgresqlDialect, schema: Schema) -> None:
         self._dialect, self._results = dialect, Results(dialect, schema)
         self._writers: dict[Kind, RowWriter] = {
@@ -101,7 +104,7 @@ class WorkWriter:
     def plan(self, connection: PostgresqlConnection, batch: Batch) -> Work:
         """What to do. Reads only what the process does not know of the store yet."""
         groups = plan(batch)
-        copies = not _moves_references(groups)
+        copies = self.copies and not _moves_references(groups)
         made = Work(batch.tenant, [], [], [], {}, _changes_twice(batch, groups))
         for group, given in groups:
             if group.stage is Stage.INSERT:
