@@ -8,7 +8,7 @@ from logging.config import fileConfig
 from typing import Any
 
 from alembic import context
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, create_engine, make_url
 
 from loki_storage.configuration import load_settings, make_parent
 from loki_storage_sql.migrations import exclusive, include_name
@@ -24,10 +24,20 @@ def main() -> None:
         write_script(config.attributes.get("dialect") or make_url(url()).get_backend_name())
     elif "connection" in config.attributes:
         migrate(config.attributes["connection"])
-    else:
+    elif place().exists() or not looked_at_nothing():
         make_parent(url())
         with exclusive(place()) as connection:
             migrate(connection)
+
+
+def looked_at_nothing() -> bool:
+    """Whether the command only looks (``alembic current``): then no store is made for it."""
+    with create_engine("sqlite://").connect() as nothing:
+        context.configure(connection=nothing)
+        looks = bool(context.get_context().opts.get("dont_mutate"))
+        if looks:
+            context.run_migrations()
+    return looks
 
 
 def url() -> str:

@@ -30,7 +30,7 @@ from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.migrations import EXPECTED_REVISION, downgrade, upgrade
-from loki_storage_sql.places import Where
+from loki_storage_sql.places import Place
 from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Snapshot, SqlReader, language_for
 from loki_storage_sql.restoring import delete_all, insert_all, raise_leases
@@ -77,7 +77,7 @@ class SqlBackend(SqlReader, Backend):
         """The names of all tables and views where the store's are."""
 
     @abstractmethod
-    def _place(self) -> Where:
+    def _place(self) -> Place:
         """Where the migrations find the store."""
 
     def _checks(self, connection: Connection, *, deep: bool) -> Iterable[Check]:
@@ -147,18 +147,16 @@ class SqlBackend(SqlReader, Backend):
                 "`alembic stamp base && alembic upgrade head` lays out an empty store"
             )
 
+    def place(self) -> Place:
+        """Where ``loki_storage_sql.migrations`` finds the store, with its errors as ours."""
+        return self._place().told_by(self._dialect.translate)
+
     def migrate(self, revision: str = "head") -> None:
         """Up to a revision, or down: ``base``, or ``-1`` for one step. Down loses what it drops."""
         self._check_open()
-        from alembic.util import CommandError  # 230 ms, so only here
-
         down = revision == "base" or revision.startswith("-")
         try:
-            (downgrade if down else upgrade)(self._place(), revision)
-        except CommandError as error:
-            raise InvalidValue("revision", "is not one of this SDK's") from error
-        except sa.exc.DBAPIError as error:
-            raise self._translated(error.orig or error) from error
+            (downgrade if down else upgrade)(self.place(), revision)
         except self._dialect.driver_errors as error:
             raise self._translated(error) from error
 

@@ -5,7 +5,7 @@ done; whether a store is up to date is a comparison with ``EXPECTED_REVISION``.
 
 A migration is one transaction, tables included: whatever happens in the middle, the store is as it
 was. Others that migrate the same store at the same time wait, and then find nothing left to do.
-SQLAlchemy's errors are not translated here; ``error.orig`` is the driver's.
+Errors of Alembic, SQLAlchemy and the driver are translated here (ERR).
 """
 
 import threading
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from loki_storage.errors import SchemaOutdated
-from loki_storage_sql.places import Where, place_of
+from loki_storage.errors import InvalidValue, SchemaOutdated, Unavailable
+from loki_storage_sql.places import Place, Where, place_of
 from loki_storage_sql.tables import Schema, schema_for
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def current(where: Where) -> str | None:
     place = place_of(where)
     if not place.exists():
         return None
-    with place.connected() as connection:
+    with _translating(place), place.connected() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
             return None
         revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
@@ -57,28 +57,37 @@ def current(where: Where) -> str | None:
 
 
 def upgrade(where: Where, revision: str = "head") -> None:
-    """Bring a store up to a revision; a SQLite file that is not there is created (mode 0600)."""
+    """Bring a store up to a revision; a SQLite file that is not there is created (mode 0600).
+
+    Raises ``InvalidValue`` for a revision that there is not, ``SchemaOutdated`` where the store's
+    own is one of another SDK.
+    """
     from alembic import command
 
-    with _ALEMBIC, exclusive(where) as connection:
-        command.upgrade(_config(connection=connection), revision)
+    _move(where, command.upgrade, revision)
 
 
 def downgrade(where: Where, revision: str) -> None:
-    """Take a store back to a revision. What the later ones hold is lost: ``base`` drops it all."""
+    """Take a store back to a revision. What the later ones hold is lost: ``base`` drops it all.
+
+    Raises as ``upgrade`` does.
+    """
     from alembic import command
 
-    with _ALEMBIC, exclusive(where) as connection:
-        command.downgrade(_config(connection=connection), revision)
+    _move(where, command.downgrade, revision)
 
 
 def script(dialect: str, revision: str = "head") -> str:
     """The SQL that brings an empty store to a revision (``from:to``: that brings it from there)."""
     from alembic import command
+    from alembic.util import CommandError
 
     written = StringIO()
-    with _ALEMBIC:
-        command.upgrade(_config(output_buffer=written, dialect=dialect), revision, sql=True)
+    try:
+        with _ALEMBIC:
+            command.upgrade(_config(output_buffer=written, dialect=dialect), revision, sql=True)
+    except CommandError as error:
+        raise _no_revision() from error
     return written.getvalue()
 
 
@@ -91,7 +100,8 @@ def check(where: Where) -> list[str]:
     revision = current(where)
     if revision != EXPECTED_REVISION:
         raise SchemaOutdated(revision, EXPECTED_REVISION)
-    with place_of(where).connected() as connection:
+    place = place_of(where)
+    with _translating(place), place.connected() as connection:
         schema = schema_for(connection.dialect.name)
         return [*_differences(connection, schema), *_missing_views(connection, schema)]
 
@@ -118,7 +128,46 @@ def scripts_folder() -> Path:
     return shipped if shipped.is_dir() else _HERE.parents[1] / "migrations"
 
 
+@contextmanager
+def _translating(place: Place) -> Iterator[None]:
+    """The edge where the driver's errors, and SQLAlchemy's about them, become ours."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise place.translate(error.orig or error) from error
+    except OSError as error:
+        raise Unavailable(
+            "the database file cannot be created; check its path, its folder and their permissions"
+        ) from error
+
+
 # --- Alembic --------------------------------------------------------------------------------------
+
+
+def _move(where: Where, command: Callable[["Config", str], None], revision: str) -> None:
+    from alembic.util import CommandError
+
+    place = place_of(where)
+    try:
+        with _ALEMBIC, _translating(place), exclusive(place) as connection:
+            command(_config(connection=connection), revision)
+    except CommandError as error:
+        found = current(place)
+        if found is not None and found not in _revisions():
+            raise SchemaOutdated(found, EXPECTED_REVISION) from error
+        raise _no_revision() from error
+
+
+def _no_revision() -> InvalidValue:
+    known = ", ".join(sorted(_revisions()))
+    return InvalidValue("revision", f"must be head, base, or one of {known}, or steps like -1")
+
+
+def _revisions() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    folder = ScriptDirectory.from_config(_config())
+    return {found.revision for found in folder.walk_revisions()}
 
 
 def _config(output_buffer: StringIO | None = None, **attributes: Any) -> "Config":

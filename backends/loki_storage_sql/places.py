@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
-from loki_storage.errors import InvalidValue
+from loki_storage.errors import InvalidValue, StorageError, Unavailable
 
 __all__ = ["PATIENCE", "FilePlace", "Place", "ServerPlace", "Where", "place_of"]
 
@@ -18,8 +18,26 @@ PATIENCE = 60.0
 """Seconds to wait for others that migrate or write."""
 
 
+Translate = Callable[[Exception], StorageError]
+
+
+def refused(error: Exception) -> StorageError:
+    """What a driver's error means where no backend is there to say it: its code, no values."""
+    names = (getattr(error, name, None) for name in ("sqlite_errorname", "sqlstate"))
+    code = next((name for name in names if name), type(error).__name__)
+    return Unavailable(f"the database refuses ({code}); nothing was changed")
+
+
 class Place(ABC):
     """A database to migrate."""
+
+    translate: Translate = staticmethod(refused)
+    """The error of ours that a driver's error means; backends say it better."""
+
+    def told_by(self, translate: Translate) -> Self:
+        """This place, with errors as a backend translates them."""
+        self.translate = translate
+        return self
 
     @abstractmethod
     def exists(self) -> bool:

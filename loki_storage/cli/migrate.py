@@ -1,20 +1,18 @@
 """``loki-storage migrate``: schema revisions of the store (MIG)."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
+from typing import Any
 
+import attrs
 import click
 
 from loki_storage.cli.invocation import Failure, Invocation, migrating
 from loki_storage.cli.output import print_fields, print_json
-from loki_storage.configuration import load_settings, make_parent, scheme_of
+from loki_storage.configuration import backend_options, load_settings, make_parent, scheme_of
 from loki_storage.errors import Unsupported
 from loki_storage.plugins import find_backend, plugin_manager
-from loki_storage.protocol import Backend
 
-__all__ = ["migrate_commands", "revisions"]
+__all__ = ["Revisions", "migrate_commands", "revisions"]
 
 
 @click.group("migrate")
@@ -27,11 +25,11 @@ def migrate_commands() -> None:
 @migrating
 def up(invocation: Invocation, revision: str) -> None:
     """Upgrade to REVISION (default: the newest); an absent store is created."""
-    with _runner(invocation) as (url, runner):
-        make_parent(url)
-        before = runner.current(url)
-        runner.upgrade(url, revision)
-        _tell_move(invocation, before, runner.current(url))
+    store = _revisions(invocation)
+    make_parent(store.url)
+    before = store.runner.current(store.place)
+    store.runner.upgrade(store.place, revision)
+    _tell_move(invocation, before, store.runner.current(store.place))
 
 
 @migrate_commands.command("down")
@@ -40,24 +38,22 @@ def up(invocation: Invocation, revision: str) -> None:
 @migrating
 def down(invocation: Invocation, revision: str, yes: bool) -> None:
     """Downgrade to REVISION; what the later ones hold is lost, with "base" everything."""
-    with _runner(invocation) as (url, runner):
-        before = runner.current(url)
-        if before is None:
-            raise Failure(f"there is no store at {invocation.where}")
-        if not yes and sys.stdin.isatty():
-            click.confirm(
-                f"{invocation.where}: what later revisions hold is lost; go on?", abort=True
-            )
-        runner.downgrade(url, revision)
-        _tell_move(invocation, before, runner.current(url))
+    store = _revisions(invocation)
+    before = store.runner.current(store.place)
+    if before is None:
+        raise Failure(f"there is no store at {invocation.where}")
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"{invocation.where}: what later revisions hold is lost; go on?", abort=True)
+    store.runner.downgrade(store.place, revision)
+    _tell_move(invocation, before, store.runner.current(store.place))
 
 
 @migrate_commands.command("status")
 @migrating
 def status(invocation: Invocation) -> None:
     """Show the store's revision and the one that this SDK needs."""
-    with _runner(invocation) as (url, runner):
-        found, expected = runner.current(url), runner.EXPECTED_REVISION
+    store = _revisions(invocation)
+    found, expected = store.runner.current(store.place), store.runner.EXPECTED_REVISION
     if invocation.as_json:
         print_json({"revision": found, "expected": expected, "up_to_date": found == expected})
         return
@@ -75,8 +71,8 @@ def status(invocation: Invocation) -> None:
 @migrating
 def check(invocation: Invocation) -> None:
     """Compare the store's tables with what this SDK expects; exit code 1 where they differ."""
-    with _runner(invocation) as (url, runner):
-        differences = runner.check(url)
+    store = _revisions(invocation)
+    differences = store.runner.check(store.place)
     if invocation.as_json:
         print_json({"differences": differences})
     else:
@@ -90,52 +86,44 @@ def check(invocation: Invocation) -> None:
 @migrating
 def sql(invocation: Invocation, revision: str) -> None:
     """Print the SQL that brings an empty store to REVISION (FROM:TO: from there)."""
-    with _runner(invocation) as (url, runner):
-        script = runner.script(scheme_of(url).partition("+")[0], revision)
+    store = _revisions(invocation)
+    script = store.runner.script(scheme_of(store.url).partition("+")[0], revision)
     if invocation.as_json:
         print_json({"sql": script})
     else:
         click.echo(script, nl=False)
 
 
-def revisions(url: str) -> ModuleType | None:
-    """The runner of schema revisions, for a backend that has any; it brings SQLAlchemy."""
-    spec = find_backend(scheme_of(url), plugin_manager())
-    backend: Backend = spec.open(url)
+@attrs.frozen
+class Revisions:
+    """The store's URL, the runner of its schema revisions, and where that finds it."""
+
+    url: str = attrs.field(repr=False)
+    runner: Any
+    place: Any
+
+
+def revisions(url: str | None) -> Revisions | None:
+    """Those of the selected store, for a relational backend; it brings SQLAlchemy."""
+    settings = load_settings(url)
+    spec = find_backend(scheme_of(settings.url), plugin_manager())
+    backend: Any = spec.open(settings.url, **backend_options(spec, settings))
     try:
-        if type(backend).migrate is Backend.migrate:
+        if not hasattr(backend, "place"):
             return None
+        from loki_storage_sql import migrations
+
+        return Revisions(settings.url, migrations, backend.place())
     finally:
         backend.close()
-    from loki_storage_sql import migrations
-
-    return migrations
 
 
-@contextmanager
-def _runner(invocation: Invocation) -> Iterator[tuple[str, ModuleType]]:
-    """The store's URL and the runner of its revisions; their libraries' errors become ours."""
-    url = load_settings(invocation.url).url
-    runner = revisions(url)
-    if runner is None:
-        raise Unsupported(f"the {scheme_of(url)} backend has no schema revisions to migrate")
-    try:
-        yield url, runner
-    except Exception as error:
-        # Known by their names, because no layer above the backends imports these libraries.
-        library = type(error).__module__.partition(".")[0]
-        if library not in ("alembic", "sqlalchemy"):
-            raise
-        raise Failure(_explained(library, error)) from error
-
-
-def _explained(library: str, error: Exception) -> str:
-    """What happened, without SQL and parameters, which SQLAlchemy's messages hold."""
-    if library == "alembic":
-        return f"{error}; `loki-storage migrate status` tells the revisions"
-    driver = getattr(error, "orig", None) or error
-    name = getattr(driver, "sqlite_errorname", None) or type(driver).__name__
-    return f"the database refuses ({name}); nothing was changed"
+def _revisions(invocation: Invocation) -> Revisions:
+    found = revisions(invocation.url)
+    if found is None:
+        scheme = scheme_of(load_settings(invocation.url).url)
+        raise Unsupported(f"the {scheme} backend has no schema revisions to migrate")
+    return found
 
 
 def _tell_move(invocation: Invocation, before: str | None, now: str | None) -> None:

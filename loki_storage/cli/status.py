@@ -63,12 +63,12 @@ class _Status:
 
 def _look(invocation: Invocation, storage: Storage, session: Session) -> _Status:
     url = load_settings(invocation.url).url
-    runner = revisions(url)
+    schema = revisions(url)
     tables = [kind for kind in KINDS.values() if not kind.internal]
     return _Status(
         url=invocation.where,
         backend=storage.name,
-        schema_revision=None if runner is None else runner.current(url),
+        schema_revision=None if schema is None else schema.runner.current(schema.place),
         file_bytes=_file_bytes(url),
         tables={kind.table: storage.backend.count(Query(kind, None)) for kind in tables},
         tenant=invocation.tenant,

@@ -8,10 +8,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,11 +21,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from loki_storage.errors import InvalidValue, SchemaOutdated
+from loki_storage.errors import InvalidValue, SchemaOutdated, StorageDamaged, Unavailable
+from loki_storage.plugins import find_backend, plugin_manager
 from loki_storage_sql import migrations
 from loki_storage_sql.migrations import EXPECTED_REVISION, check, current, downgrade, upgrade
 from loki_storage_sql.tables import schema_for
 
+Move = Callable[[str, str], None]
 ROOT = Path(__file__).resolve().parents[3]
 DIALECTS = {"sqlite": sqlite.dialect(), "postgresql": postgresql.dialect()}
 
@@ -174,6 +177,44 @@ def test_a_store_that_is_not_there_has_no_revision_and_is_not_made(path: Path, u
     with pytest.raises(SchemaOutdated):
         check(url)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("move", [upgrade, downgrade])
+def test_a_revision_that_there_is_not_is_named_as_the_cause(url: str, move: Move) -> None:
+    upgrade(url)
+    with pytest.raises(InvalidValue, match=f"revision: .*{EXPECTED_REVISION}"):
+        move(url, "nonsense")
+    assert check(url) == []
+    with pytest.raises(InvalidValue, match="revision"):
+        migrations.script("sqlite", "nonsense")
+
+
+def test_a_store_of_a_later_sdk_says_so(path: Path, url: str) -> None:
+    upgrade(url)
+    tell(path, "UPDATE alembic_version SET version_num = '9999'")
+    for move in (upgrade, downgrade):
+        with pytest.raises(SchemaOutdated) as caught:
+            move(url, EXPECTED_REVISION)
+        assert (caught.value.found, caught.value.expected) == ("9999", EXPECTED_REVISION)
+
+
+def test_errors_of_the_database_are_ours(path: Path, url: str) -> None:
+    path.write_text("not a database" * 100)
+    for act in (current, upgrade, check):
+        with pytest.raises(Unavailable, match="SQLITE_NOTADB"):
+            act(url)
+    folder = f"sqlite:///{path.parent}/missing/loki.db"
+    with pytest.raises(Unavailable, match="folder"):
+        upgrade(folder)
+
+
+def test_backend_tells_the_errors_of_its_place_in_its_own_words(path: Path, url: str) -> None:
+    path.write_text("not a database" * 100)
+    spec = find_backend("sqlite", plugin_manager())
+    backend: Any = spec.open(url)
+    with pytest.raises(StorageDamaged):
+        upgrade(backend.place())
+    backend.close()
 
 
 def test_a_foreign_database_has_no_revision(path: Path, url: str) -> None:
@@ -383,6 +424,11 @@ def test_alembic_commands_of_the_specification(checkout: Path) -> None:
     alembic(checkout, "stamp", "base")
     alembic(checkout, "upgrade", "head")
     assert check(f"sqlite:///{store}") == []
+
+
+def test_asking_for_the_revision_makes_no_store(checkout: Path) -> None:
+    assert alembic(checkout, "current") == ""
+    assert not (checkout / "data").exists()
 
 
 def test_autogenerate_finds_nothing(checkout: Path) -> None:
