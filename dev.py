@@ -55,13 +55,21 @@ def bench(arguments: list[str]) -> int:
     return call([PYTHON, "benchmarks/run.py", *arguments])
 
 
+def mutate(arguments: list[str]) -> int:
+    """change the rules in small ways: their tests must notice (modules: rules.tags, matching)"""
+    if not answers([PYTHON, "-c", "import cosmic_ray"]):
+        install = [PYTHON, "-m", "pip", "install", "cosmic-ray>=8.4"]
+        run_quietly(install, "check the network and pip's settings")
+    return call([PYTHON, "tests/mutation.py", *arguments])
+
+
 def wheel(arguments: list[str]) -> int:
     """build the wheel into dist/"""
     accept_none(arguments)
     return call([PYTHON, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"])
 
 
-COMMANDS = {command.__name__: command for command in (demo, test, lint, fix, bench, wheel)}
+COMMANDS = {command.__name__: command for command in (demo, test, lint, fix, bench, mutate, wheel)}
 
 LINT = [
     ("ruff check", ["ruff", "check"]),

@@ -17,9 +17,11 @@ from loki_storage.models import Kind
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
 from loki_storage_contract import LAWS, PROFILES, BackendTarget, run_target
+from loki_storage_contract.differential import differences
 from loki_storage_contract.faulty import FAULTS, ODD, odd_target
 from loki_storage_contract.inventory import BACKEND
 from loki_storage_contract.proving import Proof, Proofs, names, prove, untested_laws
+from loki_storage_contract.references import memory_target, sqlite_target
 from loki_storage_contract.registry import unproven
 
 SMOKE = attrs.evolve(PROFILES["smoke"], shrink=False)
@@ -95,6 +97,18 @@ def test_odd_but_correct_backend_passes(name: str) -> None:
     result = run_target(odd_target(name), SMOKE)
     assert [check.name for check, _ in result.failures] == []
     assert result.ok
+
+
+def test_program_does_the_same_on_every_backend() -> None:
+    targets = [memory_target(), sqlite_target(), *map(odd_target, ODD)]
+    assert differences(targets, attrs.evolve(SMOKE, examples=5)) == ""
+
+
+def test_difference_is_told_with_its_program() -> None:
+    found = differences([memory_target(), FAULTS["EmptyTextIsNull"].target()], PROFILES["ci"])
+    first, *trace = found.splitlines()
+    assert first == "EmptyTextIsNull differs from memory"
+    assert trace
 
 
 def test_parts_make_the_whole() -> None:

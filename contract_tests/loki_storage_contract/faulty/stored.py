@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Any
 
 from loki_storage.batch import Batch
-from loki_storage.models import AuditEntry
 from loki_storage.query import Query
 from loki_storage.values import JsonText
 from loki_storage_contract.faulty.catalogue import Faulty, breaks, changed_batch
@@ -180,7 +179,11 @@ class CutsDeepJson(StoringJson):
     """JSON that is deeper than twenty levels is cut."""
 
     def json(self, text: str) -> str:
-        return "[]" if "[" * 20 in text or '{"a":' * 20 in text else text
+        deepest = depth = 0
+        for character in text:
+            depth += (character in "[{") - (character in "]}")
+            deepest = max(deepest, depth)
+        return "[]" if deepest > 20 else text
 
 
 @breaks("VAL-2", over=("memory", "sqlite"))
@@ -357,11 +360,8 @@ class IntegersHave32Bits(Storing):
 
 
 @breaks("VAL-6")
-class AuditIsCompacted(Faulty):
-    """Long JSON of the audit is left out."""
+class LongJsonIsLeftOut(StoringJson):
+    """JSON of more than 100,000 characters is stored as null."""
 
-    def apply(self, batch: Batch) -> None:
-        def value(value: Any) -> Any:
-            return JsonText("{}") if isinstance(value, JsonText) and len(value) > 2000 else value
-
-        super().apply(changed_batch(batch, value, AuditEntry))
+    def json(self, text: str) -> str | None:
+        return None if len(text) > 100_000 else text
