@@ -1,7 +1,7 @@
 """Backends between a session and the store: one that records, one that loses its connection."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from loki_storage.batch import Batch
 from loki_storage.errors import ConnectionLost
@@ -9,7 +9,7 @@ from loki_storage.models import Kind
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
 
-__all__ = ["Fault", "Proxy", "Recorder", "Unreliable"]
+__all__ = ["FailsOnce", "Fault", "Proxy", "Recorder", "Unreliable"]
 
 
 class Proxy(Backend):
@@ -55,6 +55,7 @@ class Recorder(Proxy):
         super().apply(batch)
 
 
+T = TypeVar("T")
 Fault = Literal["before", "after"]
 """Where the connection is lost: before the batch reaches the store, or after it was applied."""
 
@@ -90,3 +91,31 @@ class Unreliable(Proxy):
         if fault is not None:
             self._between()
             raise ConnectionLost("lost while writing")
+
+
+class FailsOnce(Proxy):
+    """Loses the connection in one of its calls, counted from 0; before the call, or after it."""
+
+    def __init__(self, inner: Backend, place: int, *, after: bool) -> None:
+        super().__init__(inner)
+        self._place, self._after = place, after
+        self.calls = 0
+
+    def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
+        return self._once(lambda: super(FailsOnce, self).reserve(counts))
+
+    def select(self, query: Query) -> Iterator[Any]:
+        return self._once(lambda: super(FailsOnce, self).select(query))
+
+    def apply(self, batch: Batch) -> None:
+        self._once(lambda: super(FailsOnce, self).apply(batch))
+
+    def _once(self, call: Callable[[], T]) -> T:
+        fails = self.calls == self._place
+        self.calls += 1
+        if fails and not self._after:
+            raise ConnectionLost("lost before the call")
+        result = call()
+        if fails:
+            raise ConnectionLost("lost after the call")
+        return result

@@ -51,6 +51,7 @@ class Profile:
 
     def settings(self, share: float = 1.0) -> settings:
         """Hypothesis' settings for a check that needs this share of the examples."""
+        share = share if self.thorough else min(share, 1.0)
         return settings(
             max_examples=max(1, round(self.examples * share)),
             database=None if self.repeatable else settings().database,

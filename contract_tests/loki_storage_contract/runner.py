@@ -8,10 +8,12 @@ being written appears within seconds.
 """
 
 import traceback
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Self
 
 import attrs
 import pytest
@@ -62,9 +64,10 @@ def run_target(
     chosen = (PROFILES[profile] if isinstance(profile, str) else profile).seeded(seed)
     started = perf_counter()
     results = []
-    for check in checks_to_run(laws, checks, chosen):
-        results.append(judge(target, check, chosen))
-        tell(results[-1])
+    with Stores(target) as stores:
+        for check in checks_to_run(laws, checks, chosen):
+            results.append(judge(target, check, chosen, stores))
+            tell(results[-1])
     asked = laws or ({law for r in results for law in r.laws} if checks else ALL_LAWS)
     waived = {waiver.law: waiver for waiver in waivers}
     _known(waived)
@@ -127,6 +130,40 @@ def _overrides_of(target: BackendTarget) -> tuple[str, ...]:
         backend.close()
 
 
+class Stores:
+    """The target's store, opened once for many checks; anew after one that failed."""
+
+    def __init__(self, target: BackendTarget) -> None:
+        self._target = target
+        self._store: Store | None = None
+
+    @contextmanager
+    def use(self) -> Iterator[Store]:
+        """The store, for one check."""
+        if self._store is None:
+            self._store = Store(self._target)
+        else:
+            self._store.renew()
+        try:
+            yield self._store
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close it, whatever state it is in."""
+        store, self._store = self._store, None
+        if store is not None:
+            with suppress(Exception):  # what broke has been told by the check
+                store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
 @attrs.define
 class Trial:
     """One check on one target: what it tried, also where it fails."""
@@ -138,17 +175,25 @@ class Trial:
     overridden: bool = False
     cells: tuple[Cell, ...] = ()
     trace: Trace = attrs.field(factory=Trace)
+    stores: Stores | None = None
 
     def run(self) -> None:
         """Raises what the check or Hypothesis raises."""
-        self.trace.clear()
-        with Store(self.target, self.trace) as store:
+        if self.stores is None:
+            with Stores(self.target) as stores:
+                self._run_on(stores)
+        else:
+            self._run_on(self.stores)
+        self._check_cells()
+
+    def _run_on(self, stores: Stores) -> None:
+        with stores.use() as store:
+            self.trace = store.trace
             self.overridden = self.check.derived in overrides(store.backend)
             try:
                 self._run(store)
             finally:
                 self.cells = self._cells(store)
-        self._check_cells()
 
     def _run(self, store: Store) -> None:
         check, settings = self.check, self.profile.settings(self.check.share)
@@ -205,8 +250,10 @@ def run_check(target: BackendTarget, check: Check, profile: Profile) -> None:
         raise
 
 
-def judge(target: BackendTarget, check: Check, profile: Profile) -> CheckResult:
-    """What comes of one check on a target.
+def judge(
+    target: BackendTarget, check: Check, profile: Profile, stores: Stores | None = None
+) -> CheckResult:
+    """What comes of one check on a target; ``stores`` is shared by those of one run.
 
     A failure is first looked for on the reference backends, and made small there: they are quicker,
     and what they fail too is not the target's fault.
@@ -217,7 +264,7 @@ def judge(target: BackendTarget, check: Check, profile: Profile) -> CheckResult:
     references = references_before(target) if profile.shrink else []
     first = attrs.evolve(profile, shrink=False) if references else profile
     started = perf_counter()
-    trial = Trial(target, check, first)
+    trial = Trial(target, check, first, stores=stores)
     error = _error_of(trial)
     failure = None if error is None else _failure(trial, error, profile, references)
     return CheckResult(

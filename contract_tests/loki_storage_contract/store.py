@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -48,13 +48,16 @@ class Store:
         self.target, self.clock, self.trace = target, Clock(), trace or Trace()
         self.hits: Counter[tuple[str, str]] = Counter()
         """How often a rule had an outcome."""
-        self._opened, self._handles = ExitStack(), 0
-        self.backend = self.open()
+        self._kept, self._extra, self._handles = ExitStack(), ExitStack(), 0
+        self.backend = self._open(self._kept)
 
     def open(self) -> Backend:
-        """Another handle to the same store, closed with this one."""
+        """Another handle to the same store, closed with the example's check."""
+        return self._open(self._extra)
+
+    def _open(self, opened: ExitStack) -> Backend:
         backend = self.target.open()
-        self._opened.callback(backend.close)
+        opened.callback(backend.close)
         self._handles += 1
         self.trace.watch(backend, "backend" if self._handles == 1 else f"backend{self._handles}")
         return backend
@@ -62,7 +65,7 @@ class Store:
     @cached_property
     def other(self) -> Backend:
         """A second handle, as another thread or process would have."""
-        return self.open()
+        return self._open(self._kept)
 
     def say(self, text: str) -> None:
         """Note a call of the API in the example's trace."""
@@ -75,14 +78,27 @@ class Store:
     @cached_property
     def third(self) -> Backend:
         """One more."""
-        return self.open()
+        return self._open(self._kept)
 
     def reopen(self) -> None:
         """Close every handle, then open the store again."""
-        self._opened.close()
+        self.close()
         self.__dict__.pop("other", None)
         self.__dict__.pop("third", None)
-        self.backend = self.open()
+        self.backend = self._open(self._kept)
+
+    def renew(self) -> None:
+        """As if it were opened anew, for another check: to open a store costs more than most."""
+        self._extra.close()
+        self.hits.clear()
+        self.trace = Trace()
+        for name in ("backend", *{"other", "third"} & self.__dict__.keys()):
+            self.trace.watch(getattr(self, name), name)
+
+    def close(self) -> None:
+        """Close every handle."""
+        self._extra.close()
+        self._kept.close()
 
     def storage(self, backend: Backend | None = None) -> Storage:
         """A storage with ids of its own, over a handle, on this store's clock."""
@@ -127,12 +143,18 @@ class Store:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._opened.close()
+        self.close()
 
 
 def storage_over(backend: Backend, clock: Clock) -> Storage:
     """A storage with ids of its own over a backend."""
-    return Storage(backend, plugin_manager().hook, clock)
+    return Storage(backend, _hooks(), clock)
+
+
+@cache
+def _hooks() -> Any:
+    """No plugin's: what is judged is the backend. To make a manager costs milliseconds."""
+    return plugin_manager().hook
 
 
 def unchanged(store: Store, action: Callable[[], Any], *errors: type[Exception]) -> Any:

@@ -55,8 +55,12 @@ class Trace:
         self._said.append(text)
 
     def watch(self, backend: Backend, name: str) -> None:
-        """Note the protocol calls on a backend, those that it makes of itself left out."""
+        """Note the protocol calls on a backend, those that it makes of itself left out.
+
+        A backend is watched by one trace at a time: the last one that was asked to.
+        """
         for method in _TRACED:
+            vars(backend).pop(method, None)
             setattr(backend, method, self._noting(getattr(backend, method), f"{name}.{method}"))
 
     def _noting(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -1,17 +1,20 @@
 """BAT-6, TXN-2: two and three clients, in interleavings that are drawn, and in real races."""
 
 from collections.abc import Callable, Iterator
+from itertools import count, permutations
 from threading import Event
 from typing import Any
 
 from hypothesis import strategies as st
 
-from loki_storage.batch import Batch, Delete, Insert, Require, Update
+from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
 from loki_storage.errors import BrokenReference, StaleWrite, StorageError
-from loki_storage.models import Chain, Document, Tag
+from loki_storage.models import AuditEntry, Chain, Document, Tag
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
-from loki_storage_contract.batches import Draft, batch_of, by_key, drafts, judged
+from loki_storage_contract.batches import Draft, Rows, batch_of, by_key, drafts, judged
+from loki_storage_contract.children import in_processes
+from loki_storage_contract.faults import FailsOnce
 from loki_storage_contract.races import outcome, together
 from loki_storage_contract.records import TENANTS, Places, parents, sample
 from loki_storage_contract.registry import proves
@@ -161,3 +164,79 @@ def what_is_refused_is_never_seen(store: Store) -> None:
 
     assert together(write, read) == [None, None]
     assert seen <= {"taken"}
+
+
+def apply_in_turn(backend: Backend, batches: list[list[Operation]]) -> list[str]:
+    """What came of each batch: the name of its error, or nothing."""
+    outcomes = [outcome(_applying(backend, Batch(OURS, batch))) for batch in batches]
+    return ["" if error is None else type(error).__name__ for error in outcomes]
+
+
+@proves("BAT-6", needs=("processes",))
+def histories_of_processes_have_some_order(store: Store) -> None:
+    """Three processes, two batches each, on the same rows: some order of all six explains it."""
+    tags = [store.new(Tag, name=f"{n}", category="0") for n in range(3)]
+    new = [store.plan(Tag, name="one name") for _ in range(3)]
+    programs: list[list[list[Operation]]] = [
+        [
+            [_moves(tags[0], "0", f"{n}"), Insert(new[n])],
+            [_moves(tags[n], "0", "x"), Require(Tag, tags[(n + 1) % 3].id)],
+        ]
+        for n in range(3)
+    ]
+    seen = in_processes(store.target, apply_in_turn, programs)
+    after, world = by_key(store.dump()), by_key(tags)
+    possible = [_serial(world, programs, order) for order in set(permutations((0, 0, 1, 1, 2, 2)))]
+    assert (seen, after) in possible, f"no order of the batches gives {seen}"
+
+
+def _moves(tag: Tag, before: str, after: str) -> Update:
+    return Update(Tag, tag.id, {"category": after}, {"category": before})
+
+
+def _serial(
+    world: Rows, programs: list[list[list[Operation]]], order: tuple[int, ...]
+) -> tuple[Any, Rows]:
+    """What the processes see and what is there if they take turns in this order."""
+    seen: list[list[str]] = [[] for _ in programs]
+    for turn in order:
+        after = judged(world, Batch(OURS, programs[turn][len(seen[turn])]))
+        seen[turn].append(after.__name__ if isinstance(after, type) else "")
+        world = world if isinstance(after, type) else after
+    return seen, dict(world)
+
+
+@proves("TXN-1", "TXN-5", "TXN-3")
+def a_call_that_fails_leaves_all_or_nothing(store: Store) -> None:
+    """The n-th call of the backend fails, before or after it was done, for every n."""
+    for place in count():
+        calls = {_failing_at(store, place, after=after) for after in (False, True)}
+        if max(calls) <= place:
+            return
+
+
+def _failing_at(store: Store, place: int, *, after: bool) -> int:
+    """A unit of work, one call of whose backend fails; how many calls there were."""
+    store.reset()
+    failing = FailsOnce(store.backend, place, after=after)
+    try:
+        with store.storage(failing).session(tenant="t1", timeout=5) as session:
+            first = session.documents.create_document("one", "email", "c1", tags=["x"])
+            session.documents.create_version(first.id, "two")
+            session.documents.delete(first.id)
+            session.documents.restore(first.id)
+    except StorageError:
+        _is_whole(store, versions=0)
+    else:
+        _is_whole(store, versions=2)
+    return failing.calls
+
+
+def _is_whole(store: Store, versions: int) -> None:
+    """Nothing, or the unit of work with all its entries, once."""
+    rows = [row for row in store.dump() if isinstance(row, Document)]
+    entries = [row for row in store.dump() if isinstance(row, AuditEntry)]
+    assert len(rows) == versions
+    assert sum(row.is_latest for row in rows) == (versions > 0)
+    assert len({entry.id for entry in entries}) == len(entries)
+    assert bool(entries) is bool(versions)
