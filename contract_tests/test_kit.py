@@ -27,7 +27,6 @@ from loki_storage_contract.registry import unproven
 SMOKE = attrs.evolve(PROFILES["smoke"], shrink=False)
 
 WAITING = {
-    "DUP-5": "needs anonymized documents",
     "AUD-5": "comes later",
 }
 

@@ -3,6 +3,9 @@
 ``open_storage(url)`` is where to begin; everything in the public API is exported here.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from loki_storage.aio import (
     AsyncStorage,
 )
@@ -86,6 +89,7 @@ from loki_storage.models import (
     Document,
     DocumentTag,
     ExportLog,
+    LegalHold,
     Record,
     RetentionPolicy,
     RetentionState,
@@ -154,6 +158,10 @@ from loki_storage.storage import (
     open_storage,
 )
 
+if TYPE_CHECKING:
+    from loki_storage.repositories.retention import HoldRepository, RetentionRepository
+    from loki_storage.retention import Plan, RetentionManager
+
 __all__ = [
     "Actor",
     "ActorType",
@@ -204,6 +212,7 @@ __all__ = [
     "GateStatus",
     "Group",
     "Health",
+    "HoldRepository",
     "IllegalTransition",
     "In",
     "InQuery",
@@ -213,6 +222,7 @@ __all__ = [
     "InvalidValue",
     "IsNull",
     "JsonEquals",
+    "LegalHold",
     "LockTimeout",
     "Max",
     "Min",
@@ -225,6 +235,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "Page",
+    "Plan",
     "PluginError",
     "PoolExhausted",
     "Query",
@@ -238,7 +249,9 @@ __all__ = [
     "ResultScope",
     "ResultTooLarge",
     "RetentionAction",
+    "RetentionManager",
     "RetentionPolicy",
+    "RetentionRepository",
     "RetentionState",
     "RiskLevel",
     "SchemaOutdated",
@@ -272,3 +285,17 @@ __all__ = [
     "open_storage",
     "register_backend",
 ]
+
+_LATER = {
+    "HoldRepository": "loki_storage.repositories.retention",
+    "Plan": "loki_storage.retention",
+    "RetentionManager": "loki_storage.retention",
+    "RetentionRepository": "loki_storage.repositories.retention",
+}
+
+
+def __getattr__(name: str) -> object:
+    """What most processes never need is imported when it is asked for (PEP 562)."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

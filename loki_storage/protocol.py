@@ -301,6 +301,12 @@ class Backend(Reader):
         """The database behind it and its version, like "PostgreSQL 18.4"; empty where none is."""
         return ""
 
+    def tidy(self) -> None:
+        """Leave no trace of removed rows in the store's files, as far as the backend can (RET-4).
+
+        Called by maintenance. The default does nothing: there may be no files, or others see to it.
+        """
+
     def engine(self, **options: Any) -> Any:
         """SQLAlchemy's engine, for backends that have one."""
         raise Unsupported(f"{type(self).__name__} has no SQLAlchemy engine")

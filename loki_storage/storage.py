@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
@@ -59,6 +59,9 @@ from loki_storage.unit_of_work import (
 )
 from loki_storage.values import Number
 
+if TYPE_CHECKING:
+    from loki_storage.repositories.retention import RetentionRepository
+
 __all__ = ["Session", "Storage", "open_storage"]
 
 LOGGER = logging.getLogger("loki_storage")
@@ -95,6 +98,13 @@ class Session(UnitOfWork):
     def tags(self) -> TagRepository:
         """Tags."""
         return TagRepository(self)
+
+    @cached_property
+    def retention(self) -> "RetentionRepository":
+        """Retention policies and legal holds."""
+        from loki_storage.repositories.retention import RetentionRepository  # most never need it
+
+        return RetentionRepository(self)
 
     @cached_property
     def exports(self) -> ExportLogRepository:

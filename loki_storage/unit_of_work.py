@@ -268,6 +268,13 @@ class UnitOfWork(Operations, Reader):
         self._audit_ids.extend(ids.pop(AuditEntry, ()))
         return ids
 
+    @property
+    def next_audit_id(self) -> int:
+        """The id that the next change's audit entry will have."""
+        if not self._audit_ids:
+            self.new_ids({})
+        return self._audit_ids[0]
+
     @not_an_operation
     @contextmanager
     def as_one(self) -> Iterator[None]:

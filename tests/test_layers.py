@@ -65,6 +65,8 @@ LAYERS = {
         "loki_storage.whole_file",
         "loki_storage.export_formats.*",
         "loki_storage.repositories.*",
+        "loki_storage.retention.*",
+        "loki_storage.maintenance",
         "loki_storage.intercepts.*",
     ],
     "samples": ["loki_storage.samples.*"],

@@ -134,7 +134,9 @@ class WorkWriter:
         self._run(connection, work.tenant, stages.pop(0, []))
         for group, operations in work.results:
             self._results.change(connection, work.tenant, group, operations)
-        for steps in stages.values():
+        # References hold at the end of a statement: what refers to a row may leave it as that goes.
+        together = [step for steps in stages.values() for step in steps]
+        for steps in stages.values() if work.split else [together]:
             self._run(connection, work.tenant, steps)
         small: list[Step] = []
         for insert in work.inserts:  # parents first

@@ -15,6 +15,7 @@ from sqlalchemy.pool import Pool
 from loki_storage.errors import (
     InvalidField,
     InvalidValue,
+    LockTimeout,
     SchemaOutdated,
     StorageDamaged,
     Unavailable,
@@ -86,6 +87,17 @@ class SqliteBackend(SqlBackend):
     def close(self) -> None:
         super().close()
         self._remove()
+
+    def tidy(self) -> None:
+        """Empty the log: freed pages of the file are overwritten already (``secure_delete``).
+
+        ``LockTimeout`` where somebody reads or writes for longer than the busy timeout: what the
+        log holds is then left for the next time.
+        """
+        with self._connected() as connection:
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise LockTimeout("another process uses the store: its log was not emptied")
 
     def _create_engine(self, **options: Any) -> sa.Engine:
         engine = sa.create_engine(

@@ -644,6 +644,60 @@ _TABLE = (
         "default, for which there is no correct one, is `Unsupported`.",
     ),
     Law(
+        "RET-1",
+        BACKEND,
+        "Due when `now >= trigger + period` (UTC, inclusive; calendar months and years); no "
+        "trigger time, never due. `created` of a document set is its newest member's "
+        "`created_at` (versions, validations, corrections); a minimum on any member protects "
+        "the set.",
+    ),
+    Law(
+        "RET-2",
+        BACKEND,
+        "Per record one action at most: a hold stops all; an unexpired minimum stops what "
+        "destroys; an action already in effect, unsupported or without use for the record is "
+        "no candidate (else `compress` would starve `delete` for ever); then the lowest "
+        "priority number, then the least destructive. The outcome does not depend on the "
+        "order of policies, ids or the size of batches.",
+    ),
+    Law(
+        "RET-3",
+        BACKEND,
+        "A chain is one batch, whole. Each destructive batch guards `Chain.revision` of what "
+        "it takes and `RetentionState.revision` (added to by every hold and policy change), "
+        "so that neither a hold nor a new fact slips in between. `run(plan)` does what "
+        "`preview` showed, less what holds, policies or changes since then forbid, and names "
+        "those. A killed run, resumed, ends as an unbroken one.",
+    ),
+    Law(
+        "RET-4",
+        BACKEND,
+        "`compress`, and `archive` with `unarchive`, are the identity for every read, hash "
+        "and export. `anonymize` leaves nothing of what it was to remove, in any version, "
+        "child, audit entry, index or file of ours, and keeps counts, statuses, severities "
+        "and times.",
+    ),
+    Law(
+        "RET-5",
+        BACKEND,
+        "What was destroyed, by which policy, when and by whom, stands in the audit and in "
+        "the certificate.",
+    ),
+    Law(
+        "HLD-1",
+        BACKEND,
+        "No path destroys or empties what a hold covers (purge, deletion by policy, "
+        "anonymize, archive, audit cleanup, restore over): `OnHold`, naming the hold, where "
+        "ids were given; bulk paths skip it and report. Adding to it, describing it and soft "
+        "delete destroy nothing and stay allowed.",
+    ),
+    Law(
+        "HLD-2",
+        BACKEND,
+        "Several holds may lie on one record; each is released alone. A hold placed at any "
+        "moment of a run protects all that is not yet destroyed.",
+    ),
+    Law(
         "TEN-1",
         SDK,
         "Every API with another tenant's id behaves exactly as with an id that does not exist.",

@@ -21,8 +21,10 @@ from loki_storage.cli.export import export_command, exports_commands
 from loki_storage.cli.extensions import plugin_commands
 from loki_storage.cli.ingest import ingest_command
 from loki_storage.cli.invocation import Failure
+from loki_storage.cli.maintenance import maintenance_commands
 from loki_storage.cli.migrate import migrate_commands
 from loki_storage.cli.new_backend import new_backend_command
+from loki_storage.cli.retention import retention_commands
 from loki_storage.cli.status import status_command
 from loki_storage.cli.tags import tags_commands
 from loki_storage.cli.validations import validations_commands
@@ -82,6 +84,8 @@ for _command in (
     export_command,
     exports_commands,
     backup_commands,
+    retention_commands,
+    maintenance_commands,
     backends_command,
     config_commands,
     migrate_commands,

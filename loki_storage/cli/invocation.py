@@ -18,6 +18,7 @@ from loki_storage.storage import Session, Storage, open_storage
 __all__ = [
     "Failure",
     "Invocation",
+    "maintaining",
     "migrating",
     "printing",
     "reading",
@@ -121,6 +122,11 @@ def whole_store(command: Command) -> Command:
     return _with_options(command, (_URL, _ACTOR, _JSON, _VERBOSE))
 
 
+def maintaining(command: Command) -> Command:
+    """Options of a command that works on every tenant, unless one is named (``only_tenant``)."""
+    return _with_options(command, (_URL, _ONLY_TENANT, _ACTOR, _JSON, _VERBOSE))
+
+
 _URL = click.option(
     "--url",
     metavar="URL",
@@ -129,6 +135,7 @@ _URL = click.option(
 _TENANT = click.option(
     "--tenant", default=DEFAULT_TENANT, show_default=True, help="Whose records these are."
 )
+_ONLY_TENANT = click.option("--tenant", "only_tenant", help="This one only.  [default: all]")
 _ACTOR = click.option("--actor", help="Who acts, for the audit trail.  [default: the system]")
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _VERBOSE = click.option("--verbose", is_flag=True, help="Tell on stderr what happens inside.")

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -178,17 +178,22 @@ class AuditRepository(Repository[AuditEntry]):
         """Remove entries before 00:00 UTC of (today - ``retention_days``); the number removed.
 
         Each batch is a commit of its own, itself audited with range, count and digest. Refused:
-        anything outside 1..36,500 days and 1..10,000 entries a batch (AUD-3, TXN-9).
+        anything outside 1..36,500 days and 1..10,000 entries a batch (AUD-3, TXN-9). Entries about
+        what a hold covers, and about the hold itself, stay (HLD-1).
         """
+        from loki_storage.repositories.disposing import (
+            oldest_entries,
+            remove_entries,
+        )  # most never do
+
         rules.check_cleanup(retention_days, batch_size)
         unit = AuditRepository(self._session.fresh())
         now = self._session.now()
         before = rules.cleanup_limit(now, retention_days)
-        removed = 0
-        while old := unit._oldest(before, batch_size):
-            unit._session.add(rules.cleanup(old, before))
-            unit._session.commit()
-            removed += len(old)
+        removed, last = 0, None
+        while old := oldest_entries(unit._session, before, batch_size, last):
+            removed += remove_entries(unit._session, old, before)
+            last = (old[-1].timestamp, old[-1].id)
         return removed
 
     def _page(self, conditions: Iterable[Condition], limit: int, offset: int) -> list[AuditEntry]:
@@ -204,12 +209,6 @@ class AuditRepository(Repository[AuditEntry]):
         purges = self._query(equals(action=AuditAction.PURGE, entity_type=EntityType.DOCUMENT))
         told = (entry for entry in self._session.select(purges) if _tells(entry, document_id))
         return [document_id, *(entry.document_id for entry in islice(told, 1))]
-
-    def _oldest(self, before: datetime, limit: int) -> list[AuditEntry]:
-        query = self._query(
-            Compare("timestamp", "lt", before), order=(Order("timestamp"),), limit=limit
-        )
-        return list(self._session.select(query))
 
 
 def _require(name: str, id: object) -> None:

@@ -142,16 +142,22 @@ class DocumentRepository(BulkDocuments, DocumentReads):
         return self._done(change, document)
 
     def purge(self, ids: Iterable[int] | Query) -> list[int]:
-        """Remove soft-deleted documents for ever, each in a commit of its own (DEL-6, TXN-9).
+        """Remove documents for ever, each in a commit of its own (DEL-6, TXN-9).
 
-        Returns the root ids that are gone. Raises ``IllegalTransition`` for a live document, after
-        those before it are gone, and in a session with pending writes.
+        Takes soft-deleted ones, and those that a policy would delete now. Returns the root ids that
+        are gone. What a hold covers is ``OnHold``, what a minimum keeps and what is neither deleted
+        nor due ``IllegalTransition``, after those before it are gone; a query passes over what is
+        held or kept. ``IllegalTransition`` also in a session with pending writes.
         """
+        from loki_storage.repositories.disposing import purge  # most never need it
+
         unit = DocumentRepository(self._session.fresh())
-        roots = unit._roots(ids)
-        for root_id in roots:
-            unit._purge(root_id)
-        return roots
+        strict = not isinstance(ids, Query)
+        return [
+            root_id
+            for root_id in unit._roots(ids)
+            if purge(unit._session, root_id, unit._with_children, strict)
+        ]
 
     # Tags
 
@@ -273,10 +279,6 @@ class DocumentRepository(BulkDocuments, DocumentReads):
         if ids.kind is not Document:
             raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
         return list(dict.fromkeys(root_id for (root_id,) in self._session.rows(ids, ("root_id",))))
-
-    def _purge(self, root_id: int) -> None:
-        self._session.add(rules.purge(*self._with_children(root_id)))
-        self._session.commit()
 
     def _with_children(self, root_id: int) -> tuple[Chain, list[Record]]:
         """A chain, and all rows that hang on it, children first."""

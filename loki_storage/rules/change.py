@@ -23,6 +23,7 @@ from loki_storage.models import (
     DocumentTag,
     ExportLog,
     Kind,
+    LegalHold,
     Record,
     RetentionPolicy,
     Tag,
@@ -66,6 +67,8 @@ class Edit:
     before: Record
     changes: Mapping[str, object]
     guard: Mapping[str, object] = attrs.field(factory=dict)
+    silent: bool = False
+    """Tell which fields change, but not from what to what: for what is to be forgotten (AUD-3)."""
 
     @property
     def operation(self) -> Update:
@@ -156,6 +159,7 @@ _ENTITIES: Mapping[Kind, str] = {
     RetentionPolicy: EntityType.POLICY,
     ExportLog: EntityType.EXPORT,
     AuditEntry: EntityType.AUDIT,
+    LegalHold: EntityType.HOLD,
 }
 NO_CLIENT = "-"
 """The client of audit entries about what belongs to no client (AUD-1)."""
@@ -227,6 +231,9 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
 
 def _fields(step: Edit) -> JsonValue:
     before = step.before
+    if step.silent:
+        nothing: dict[str, JsonValue] = dict.fromkeys(step.changes)
+        return {"kind": before.table, "id": before.id, "before": nothing, "after": nothing}
     after = before.replaced(step.operation.changes)
     return {
         "kind": before.table,

@@ -35,6 +35,7 @@ __all__ = [
     "descriptive",
     "duplicate_of",
     "first_version",
+    "kept",
     "new_version",
     "purge",
     "require_live",
@@ -263,13 +264,18 @@ def restore_version(
     return _change(AuditAction.RESTORE, chain, steps, {"version": version.version})
 
 
-def purge(chain: Chain, records: Sequence[Record]) -> Change:
-    """Remove a soft-deleted chain whole, with all that hangs on it (DEL-6)."""
-    if chain.live:
+def purge(chain: Chain, records: Sequence[Record], *, expired: bool = False) -> Change:
+    """Remove a soft-deleted or expired chain whole, with all that hangs on it (DEL-6)."""
+    if chain.live and not expired:
         raise IllegalTransition(f"document {chain.id} is live; delete it before purging it")
     steps: list[Step] = [Removal(record) for record in records]
     steps.append(Removal(chain, {"revision": chain.revision}))
     return _change(AuditAction.PURGE, chain, steps)
+
+
+def kept(root_id: int, policy: str | None) -> IllegalTransition:
+    """The error that names the policy which keeps a document (RET-2)."""
+    return IllegalTransition(f"retention policy {policy!r} keeps document {root_id} for now")
 
 
 def require_live(chain: Chain) -> Require:

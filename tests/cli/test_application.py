@@ -29,7 +29,10 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.
 ALL = dict(commands(application))
 
 
-WITHOUT_STORE = {"backends", "contract laws", "contract prove", "contract report", "new-backend"}
+WITHOUT_STORE = {
+    *("backends", "contract laws", "contract prove", "contract report", "new-backend"),
+    *("retention policies packs", "retention certificate verify"),
+}
 
 
 @pytest.mark.parametrize("words", ALL)

@@ -10,7 +10,7 @@ from loki_storage_contract.laws_page import FAMILIES, laws_page
 from tests.docs.pages import PAGES, ROOT, headings, name
 
 PAGE = ROOT / "docs" / "laws.md"
-LATER = {"EXP", "BAK", "RET", "HLD"}
+LATER = {"EXP", "BAK"}
 """Families that are cited already, and whose laws are added with what they are about."""
 LAW = re.compile(rf"\b({'|'.join({*FAMILIES} - LATER)})-(\d+)(?: to (?:[A-Z]{{3}}-)?(\d+))?\b")
 SOURCES = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from loki_storage.errors import IllegalTransition, NotFound
-from loki_storage.models import AuditEntry, Chain, Document, DocumentTag, Tag
+from loki_storage.models import AuditEntry, Chain, Document, DocumentTag, RetentionState, Tag
 from loki_storage.query import Query
 from loki_storage.storage import Session
 from loki_storage_contract.histories import (
@@ -276,7 +276,8 @@ def a_purge_takes_a_deleted_document_whole(store: Store) -> None:
     session.commit()
     entries = store.all(AuditEntry)
     assert session.documents.purge([third]) == [first]
-    left = [record for record in store.dump() if not isinstance(record, AuditEntry)]
+    beside = AuditEntry | RetentionState  # the count of holds is guarded from the first purge on
+    left = [record for record in store.dump() if not isinstance(record, beside)]
     assert {type(record) for record in left} == {Chain, Document, DocumentTag, Tag}
     assert [record.id for record in left if isinstance(record, Document)] == [other.id]
     assert store.all(AuditEntry)[: len(entries)] == entries

@@ -1,0 +1,145 @@
+"""Judges record sets by the tenant's policies and holds as they are now (RET-2)."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+
+import attrs
+
+from loki_storage.enums import EntityType, PolicyKind, RetentionAction
+from loki_storage.models import LegalHold, RetentionPolicy, RetentionState
+from loki_storage.query import equals
+from loki_storage.repositories.retained import (
+    Coverage,
+    active_holds,
+    matching,
+    retention_state,
+)
+from loki_storage.rules import retention as rules
+from loki_storage.rules.retained import Member, RecordSet
+from loki_storage.rules.retention import Decision, Term
+from loki_storage.unit_of_work import UnitOfWork
+
+__all__ = ["SUPPORTED", "Judge", "Page"]
+
+SUPPORTED = frozenset({RetentionAction.ANONYMIZE, RetentionAction.DELETE})
+"""What can be done to records here."""
+
+_MEMBERS = (EntityType.VALIDATION, EntityType.CORRECTION)
+_ENTITY_OF = {rules.KIND_OF[entity_type]: entity_type for entity_type in _MEMBERS}
+
+
+@attrs.frozen
+class Judge:
+    """The active policies and holds at one revision of the tenant's ``RetentionState``."""
+
+    state: RetentionState | None
+    policies: tuple[RetentionPolicy, ...]
+    holds: tuple[LegalHold, ...]
+    _sorted: dict[tuple[str, str | None], list[RetentionPolicy]] = attrs.field(
+        factory=dict, init=False, eq=False
+    )
+
+    @classmethod
+    def read(cls, session: UnitOfWork, chosen: Collection[str] | None = None) -> "Judge":
+        """The state first: what follows is at least as new as the revision that is guarded.
+
+        ``chosen``: names of the maximums to go by; minimums and holds always count.
+        """
+        state = retention_state(session)
+        policies: Iterable[RetentionPolicy] = session.select(
+            session.query(RetentionPolicy, equals(is_active=True))
+        )
+        wanted = [
+            policy
+            for policy in policies
+            if policy.kind == PolicyKind.MINIMUM or chosen is None or policy.name in chosen
+        ]
+        return cls(state, tuple(wanted), tuple(active_holds(session)))
+
+    def about(self, entity_type: str, kind: str | None = None) -> list[RetentionPolicy]:
+        """The policies for an entity type, of one kind or of both."""
+        found = self._sorted.get((entity_type, kind))
+        if found is None:
+            mine = [p for p in self.policies if p.entity_type == entity_type]
+            found = [p for p in mine if kind in (None, p.kind)]
+            self._sorted[entity_type, kind] = found
+        return found
+
+    def page(self, session: UnitOfWork, sets: Sequence[RecordSet]) -> "Page":
+        """Ask every criterion and hold about these sets: one query each, whatever their number."""
+        ids: dict[str, list[int]] = {
+            EntityType.DOCUMENT: [m.id for each in sets for m in each.versions],
+            EntityType.VALIDATION: [m.id for each in sets for m in each.validations],
+            EntityType.CORRECTION: [m.id for each in sets for m in each.corrections],
+        }
+        matched = {
+            policy.id: _matched(session, policy, ids[policy.entity_type])
+            for policy in self.policies
+            if policy.entity_type in ids
+        }
+        return Page(self, matched, Coverage.of(session, self.holds, sets))
+
+
+@attrs.frozen
+class Page:
+    """What a judge found out about some record sets; from here on nothing is read."""
+
+    judge: Judge
+    matched: Mapping[int, set[int]]
+    coverage: Coverage
+
+    def document(self, each: RecordSet, as_of: datetime) -> Decision | None:
+        """The decision on a document with all that hangs on it."""
+        usable = SUPPORTED - {RetentionAction.ANONYMIZE} if each.anonymized else SUPPORTED
+        terms = [*self._document_terms(each), *self._member_minimums(each)]
+        return rules.decide(as_of, terms, self.coverage.over(each), usable, SUPPORTED)
+
+    def member(self, each: RecordSet, member: Member, as_of: datetime) -> Decision | None:
+        """The decision on one validation or correction by itself."""
+        usable = SUPPORTED - {RetentionAction.ANONYMIZE} if member.anonymized else SUPPORTED
+        entity_type = _ENTITY_OF[member.kind]
+        own = [
+            Term(policy, each.times_of(member).get(policy.trigger))
+            for policy in self.judge.about(entity_type)
+            if member.id in self.matched[policy.id]
+        ]
+        minimums = [t for t in self._document_terms(each) if t.policy.kind == PolicyKind.MINIMUM]
+        holds = self.coverage.over_member(each, member)
+        return rules.decide(as_of, [*own, *minimums], holds, usable, SUPPORTED)
+
+    def kept_by(self, each: RecordSet, as_of: datetime) -> str | None:
+        """The policy that keeps a document from being destroyed yet, if one does."""
+        return rules.kept_by(as_of, [*self._document_terms(each), *self._member_minimums(each)])
+
+    def _document_terms(self, each: RecordSet) -> list[Term]:
+        """A maximum is about the newest version; a minimum that any version matches protects."""
+        policies = self.judge.about(EntityType.DOCUMENT)
+        if not policies:
+            return []
+        times, newest = each.times(), each.versions[-1].id
+        ids = {version.id for version in each.versions}
+        return [
+            Term(policy, times.get(policy.trigger))
+            for policy in policies
+            if (
+                newest in self.matched[policy.id]
+                if policy.kind == PolicyKind.MAXIMUM
+                else ids & self.matched[policy.id]
+            )
+        ]
+
+    def _member_minimums(self, each: RecordSet) -> list[Term]:
+        return [
+            Term(policy, each.times_of(member).get(policy.trigger))
+            for entity_type, members in zip(
+                _MEMBERS, (each.validations, each.corrections), strict=True
+            )
+            for policy in self.judge.about(entity_type, PolicyKind.MINIMUM)
+            for member in members
+            if member.id in self.matched[policy.id]
+        ]
+
+
+def _matched(session: UnitOfWork, policy: RetentionPolicy, ids: Sequence[int]) -> set[int]:
+    query, kind = rules.criteria_of(policy), rules.KIND_OF[policy.entity_type]
+    return matching(session, kind, None if query is None else query.where, ids)

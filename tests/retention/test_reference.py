@@ -1,0 +1,110 @@
+"""The engine decides and acts as the reference model says (RET-1, RET-2, RET-3).
+
+More cases: ``python -m tests.retention.test_reference 100000 memory://`` [first seed].
+"""
+
+import sys
+from itertools import count
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loki_storage.models import Correction, Document, Kind, Validation
+from loki_storage.plugins import plugin_manager
+from loki_storage.query import Query
+from loki_storage.retention import RetentionManager
+from loki_storage.retention.planner import plan_tenant
+from loki_storage.storage import Storage, open_storage
+from tests.retention import worlds
+from tests.retention.reference import World, fates
+
+CASES = count(1)
+KIND: dict[str, Kind] = {
+    "document": Document,
+    "validation": Validation,
+    "correction": Correction,
+}
+
+
+class Ids:
+    """Leases ids in large blocks: a case costs no round trip for them."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._free: dict[Kind, list[int]] = {}
+
+    def __call__(self, kind: Kind, number: int) -> list[int]:
+        free = self._free.setdefault(kind, [])
+        while len(free) < number:
+            free.extend(self._storage.backend.reserve({kind: 1000})[kind])
+        taken, self._free[kind] = free[:number], free[number:]
+        return taken
+
+
+def check_case(storage: Storage, seed: int, ids: Ids, run: bool = True) -> World:
+    """One world: what is planned, and what is left after a run."""
+    tenant = f"world {next(CASES)}"
+    world = worlds.draw(seed, ids)
+    worlds.store(storage.backend, tenant, world, ids)
+    expected = fates(world)
+    plan = plan_tenant(storage.session(tenant=tenant), world.now)
+    decided = {(str(item.entity_type), item.id): (item.action, item.policy) for item in plan.items}
+    assert decided == expected, f"seed {seed}"
+    if run:
+        RetentionManager(storage, tenant=tenant).run()
+        check_outcome(storage, tenant, world, expected)
+    return world
+
+
+def check_outcome(storage: Storage, tenant: str, world: World, expected: dict[Any, Any]) -> None:
+    """Rows of what was deleted are gone, what was anonymized is, and nothing else is touched."""
+    fate_of = {}
+    for root, tree in world.documents.items():
+        whole = expected.get(("document", root), (None, None))[0]
+        for about, row in tree.everything():
+            single = expected.get((about, row.id), (None, None))[0]
+            fate_of[KIND[about].table, row.id] = whole or (single if about != "document" else None)
+    found = {
+        (record.table, record.id): _is_anonymized(record)
+        for kind in KIND.values()
+        for record in storage.backend.select(Query(kind, tenant))
+    }
+    assert found == {key: fate == "anonymize" for key, fate in fate_of.items() if fate != "delete"}
+
+
+def _is_anonymized(record: Any) -> bool:
+    json = record.config if isinstance(record, Validation) else record.metadata_json
+    return "anonymized" in json
+
+
+def test_decisions_and_outcomes_are_the_models(store: Storage) -> None:
+    storage = at_time(store)
+    ids = Ids(storage)
+
+    @settings(max_examples=60)
+    @given(st.integers(0, 2**32))
+    def check(seed: int) -> None:
+        check_case(storage, seed, ids)
+
+    check()
+
+
+def at_time(store: Storage) -> Storage:
+    """The same store at the time of the worlds."""
+    return Storage(store.backend, plugin_manager().hook, lambda: worlds.NOW)
+
+
+def main(cases: int, url: str, first: int = 0) -> None:
+    """Stores are opened anew now and then: some backends slow down with what is in them."""
+    due = 0
+    for start in range(first, first + cases, 250):
+        with open_storage(url, clock=lambda: worlds.NOW, create=True) as storage:
+            ids = Ids(storage)
+            for seed in range(start, min(start + 250, first + cases)):
+                due += len(fates(check_case(storage, seed, ids)))
+    print(f"{cases} cases, {due} records due, no difference")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:]))
