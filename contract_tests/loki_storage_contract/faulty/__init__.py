@@ -10,6 +10,7 @@ from loki_storage_contract.faulty import (  # noqa: F401 - each registers its fa
     guards,
     isolation,
     keys,
+    retention,
     stored,
     windows,
 )

@@ -1,6 +1,6 @@
 """The checks of the laws, by group. Importing a module registers its checks."""
 
-from loki_storage_contract import machine
+from loki_storage_contract import machine, retention_machine
 from loki_storage_contract.laws import (
     accelerators,
     audit,
@@ -33,6 +33,7 @@ __all__ = [
     "machine",
     "queries",
     "retention",
+    "retention_machine",
     "units",
     "values",
     "versions",

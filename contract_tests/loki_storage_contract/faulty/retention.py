@@ -1,13 +1,11 @@
-"""Faults of backends that the laws of retention and holds must find, each by its own law alone."""
+"""Faults that retention and legal holds must find: what must go stays, what must stay goes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
-import pytest
 
 from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
-from loki_storage.memory import MemoryBackend
 from loki_storage.models import (
     AuditEntry,
     Chain,
@@ -19,20 +17,13 @@ from loki_storage.models import (
     ValidationResult,
 )
 from loki_storage.query import And, Compare, Condition, In, Query
-from loki_storage_contract import PROFILES, BackendTarget, checks_of, empty, run_check
-from loki_storage_contract.faults import Proxy
+from loki_storage_contract.faulty.catalogue import Faulty, breaks
 
-QUICK = attrs.evolve(PROFILES["ci"], shrink=False)
+__all__ = ["Changing"]
 
 
-class Faulty(Proxy):
-    """A memory backend with a fault; subclasses say which."""
-
-    def __init__(self) -> None:
-        super().__init__(MemoryBackend(f"retention {type(self).__name__}"))
-
-    def close(self) -> None:
-        self.inner.close()
+class Changing(Faulty):
+    """A backend that makes something else of some operations."""
 
     def apply(self, batch: Batch) -> None:
         changed = [self.changed(operation, batch) for operation in batch.operations]
@@ -41,17 +32,6 @@ class Faulty(Proxy):
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
         """What it makes of an operation; None: it leaves it out."""
         return operation
-
-
-FAULTS: dict[str, tuple[str, type[Faulty]]] = {}
-
-
-def breaks(law: str) -> Callable[[type[Faulty]], type[Faulty]]:
-    def register(fault: type[Faulty]) -> type[Faulty]:
-        FAULTS[fault.__name__] = law, fault
-        return fault
-
-    return register
 
 
 def unguarded(operation: Operation) -> Operation:
@@ -91,7 +71,7 @@ class CriteriaMatchEverything(Faulty):
 
 
 @breaks("RET-2")
-class PrioritiesAreForgotten(Faulty):
+class PrioritiesAreForgotten(Changing):
     """Every policy has the default priority."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -101,7 +81,7 @@ class PrioritiesAreForgotten(Faulty):
 
 
 @breaks("RET-3")
-class NewFactsSlipIn(Faulty):
+class NewFactsSlipIn(Changing):
     """The guard on a chain's revision is not looked at in batches that destroy."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -130,7 +110,7 @@ class NeighboursGoToo(Faulty):
 
 
 @breaks("RET-3")
-class ProgressIsLost(Faulty):
+class ProgressIsLost(Changing):
     """How far a run came is not stored, although the update is acknowledged."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -141,7 +121,7 @@ class ProgressIsLost(Faulty):
 
 
 @breaks("RET-3")
-class TwoRunsAtOnce(Faulty):
+class TwoRunsAtOnce(Changing):
     """Nobody sees that a run is active."""
 
     def select(self, query: Query) -> Iterator[Any]:
@@ -156,7 +136,7 @@ class TwoRunsAtOnce(Faulty):
 
 
 @breaks("RET-4")
-class EvidenceStays(Faulty):
+class EvidenceStays(Changing):
     """Updates of results are acknowledged and not done."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -165,7 +145,7 @@ class EvidenceStays(Faulty):
 
 
 @breaks("RET-4")
-class AuditKeepsItsActors(Faulty):
+class AuditKeepsItsActors(Changing):
     """Audit entries are never updated here, whatever is asked."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -174,7 +154,7 @@ class AuditKeepsItsActors(Faulty):
 
 
 @breaks("RET-5")
-class TombstonesAreEmpty(Faulty):
+class TombstonesAreEmpty(Changing):
     """What a purge tells of rows is not kept."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -185,7 +165,7 @@ class TombstonesAreEmpty(Faulty):
 
 
 @breaks("RET-5")
-class CertificatesAreCut(Faulty):
+class CertificatesAreCut(Changing):
     """A long text loses its end."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
@@ -227,36 +207,9 @@ class ReleasingOneReleasesAll(Faulty):
 
 
 @breaks("HLD-2")
-class HoldsComeTooLate(Faulty):
+class HoldsComeTooLate(Changing):
     """What a batch requires of the count of holds is left out."""
 
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
         is_asked = isinstance(operation, Require) and operation.kind is RetentionState
         return None if is_asked else operation
-
-
-def failed(law: str, target: BackendTarget) -> Iterator[str]:
-    for check in checks_of(law):
-        try:
-            run_check(target, check, QUICK)
-        except (Exception, pytest.fail.Exception):
-            yield check.name
-
-
-def target_of(fault: type[Faulty]) -> BackendTarget:
-    return BackendTarget(fault.__name__, open=fault, reset=_empty)
-
-
-def _empty(backend: Any) -> None:
-    empty(backend.inner)
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_fault_is_found_by_its_law(name: str) -> None:
-    law, fault = FAULTS[name]
-    assert next(failed(law, target_of(fault)), None)
-
-
-@pytest.mark.parametrize("law", ["RET-1", "RET-2", "RET-3", "RET-4", "RET-5", "HLD-1", "HLD-2"])
-def test_sound_backend_behind_a_proxy_passes(law: str) -> None:
-    assert not list(failed(law, target_of(Faulty)))
