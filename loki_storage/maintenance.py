@@ -1,4 +1,4 @@
-"""Does what is due, once: retention, expired exports, and what removed rows leave in files."""
+"""Does what is due, once: retention, expired exports, old backups, traces in files."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from loki_storage.backup_manager import BackupManager
 from loki_storage.errors import StorageError
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import AuditEntry, ExportLog
@@ -33,19 +34,24 @@ def maintain(
     actor: Actor | str | None = None,
     tenant: str | None = None,
     export_dir: Path | str = "data/exports",
+    backup_dir: Path | str | None = None,
     audit_days: int | None = None,
     patience: float = 60.0,
 ) -> list[Chore]:
     """All chores, one after the other; one that fails does not keep the others from being done.
 
     Retention runs the policies whose ``next_run`` has come, of every tenant or of one (policies for
-    ``audit`` clean the trail up). ``audit_days``: also remove audit entries older than that, where
-    no policy does. ``patience``: seconds to wait for another run of retention.
+    ``audit`` clean the trail up). ``backup_dir``: also remove old backups there, as
+    ``cleanup_old_backups`` does by itself. ``audit_days``: also remove audit entries older than
+    that, where no policy does. ``patience``: seconds to wait for another run of retention.
     """
     chores: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("retention", lambda: _retention(storage, actor, tenant, patience)),
         ("exports", lambda: _exports(storage, actor, tenant, export_dir)),
     ]
+    if backup_dir is not None:
+        backups = BackupManager(storage, backup_dir, actor=actor, tenant=tenant)
+        chores.append(("backups", lambda: {"removed": backups.cleanup_old_backups()}))
     if audit_days is not None:
         chores.append(("audit", lambda: _audit(storage, actor, tenant, audit_days)))
     chores.append(("files", lambda: _files(storage)))

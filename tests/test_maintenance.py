@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from loki_storage.backup_manager import BackupManager
 from loki_storage.errors import Forbidden
 from loki_storage.export_manager import ExportManager
 from loki_storage.maintenance import maintain
@@ -43,6 +44,18 @@ def test_expired_exports_and_old_audit_entries_go(place: Place, tmp_path: Path) 
     assert oldest > CLOCK().replace(year=CLOCK().year - 1) - (CLOCK() - CLOCK())
 
 
+def test_old_backups_go_and_the_newest_stay(place: Place, tmp_path: Path) -> None:
+    fill(place, 1, days=0)
+    backups = BackupManager(place.storage, tmp_path / "backups", tenant=place.tenant)
+    for _ in range(11):
+        backups.create_backup("nightly")
+        CLOCK.advance(seconds=1)
+    CLOCK.advance(days=31)
+    done = _done(place, tmp_path, backup_dir=tmp_path / "backups")
+    assert len(done["backups"]["removed"]) == 1
+    assert len(backups.list_backups()) == 10
+
+
 def test_one_failure_does_not_stop_the_rest(place: Place, tmp_path: Path) -> None:
     place.policy()
     fill(place, 1, days=400)
@@ -61,7 +74,7 @@ class PermissionErrorOfOurs(Forbidden):
     """Whatever stops a chore."""
 
 
-def _done(place: Place, folder: Path, **options: int) -> dict[str, dict[str, Any]]:
-    chores = maintain(place.storage, tenant=place.tenant, export_dir=folder, **options)  # type: ignore[arg-type]
+def _done(place: Place, folder: Path, **options: Any) -> dict[str, dict[str, Any]]:
+    chores = maintain(place.storage, tenant=place.tenant, export_dir=folder, **options)
     assert [chore.error for chore in chores] == [None] * len(chores)
     return {chore.name: chore.done for chore in chores}

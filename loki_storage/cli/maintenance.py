@@ -14,11 +14,12 @@ __all__ = ["maintenance_commands"]
 
 @click.group("maintenance")
 def maintenance_commands() -> None:
-    """Do what is due: retention, expired exports, traces in files."""
+    """Do what is due: retention, old exports and backups."""
 
 
 @maintenance_commands.command("run")
 @click.option("--export-dir", type=click.Path(path_type=Path), default=Path("data/exports"))
+@click.option("--backup-dir", type=click.Path(path_type=Path), help="Also remove old backups.")
 @click.option("--audit-days", type=click.IntRange(1, 36_500), help="Also remove older entries.")
 @click.option("--wait", type=click.FloatRange(0), default=60.0, show_default=True, help="Seconds.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted, in the foreground.")
@@ -28,6 +29,7 @@ def run_maintenance(
     invocation: Invocation,
     only_tenant: str | None,
     export_dir: Path,
+    backup_dir: Path | None,
     audit_days: int | None,
     wait: float,
     watch: bool,
@@ -44,6 +46,7 @@ def run_maintenance(
                 actor=invocation.actor,
                 tenant=only_tenant,
                 export_dir=export_dir,
+                backup_dir=backup_dir,
                 audit_days=audit_days,
                 patience=wait,
             )

@@ -1,8 +1,10 @@
 """The engine decides and acts as the reference model says (RET-1, RET-2, RET-3).
 
-More cases: ``python -m tests.retention.test_reference 100000 memory://`` [first seed].
+More cases: ``python -m tests.retention.test_reference 100000 memory://`` [first seed], and
+``LOKI_RETENTION_CASES=2000 pytest tests/retention/test_reference.py`` on every backend.
 """
 
+import os
 import sys
 from itertools import count
 from typing import Any
@@ -20,6 +22,7 @@ from tests.retention import worlds
 from tests.retention.reference import World, fates
 
 CASES = count(1)
+RUNS = int(os.environ.get("LOKI_RETENTION_CASES", "40"))
 KIND: dict[str, Kind] = {
     "document": Document,
     "validation": Validation,
@@ -82,7 +85,7 @@ def test_decisions_and_outcomes_are_the_models(store: Storage) -> None:
     storage = at_time(store)
     ids = Ids(storage)
 
-    @settings(max_examples=60)
+    @settings(max_examples=RUNS)
     @given(st.integers(0, 2**32))
     def check(seed: int) -> None:
         check_case(storage, seed, ids)
