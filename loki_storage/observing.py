@@ -142,14 +142,8 @@ def _at_least(count: int, most: float) -> str:
 
 
 def _batch(batch: Batch) -> str:
-    """How many operations on which tables."""
-    counts = Counter(
-        f"{type(operation).__name__.lower()} {_table(operation)}" for operation in batch.operations
-    )
+    """How many operations on which tables; what goes as columns stays columns."""
+    counts = Counter({f"insert {kind.table}": len(rows) for kind, rows in batch.inserts.items()})
+    counts.update(f"{type(each).__name__.lower()} {each.kind.table}" for each in batch.guarded)
     told = ", ".join(f"{count} {what}" for what, count in counts.items())
     return f"commit {told}"
-
-
-def _table(operation: Any) -> str:
-    kind: Any = getattr(operation, "kind", None) or type(operation.record)
-    return str(kind.table)

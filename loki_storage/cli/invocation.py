@@ -161,6 +161,12 @@ def _log_to_stderr() -> None:
     """Our own loggers: their lines hold no stored text (ERR)."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    level = LOGGER.level
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)
-    click.get_current_context().find_root().call_on_close(lambda: LOGGER.removeHandler(handler))
+
+    def restore() -> None:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+    click.get_current_context().find_root().call_on_close(restore)
