@@ -6,6 +6,7 @@ to it; nothing else writes.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -106,7 +107,7 @@ class UnitOfWork(Operations, Reader):
         self._pending = Pending()
         self._lost: list[Lost] = []
         self._audit_ids: list[int] = []
-        self._known: dict[tuple[Kind, int], Record] = {}
+        self._known: deque[Record] = deque(maxlen=MOST_KNOWN)
 
     @property
     def tenant(self) -> str:
@@ -197,10 +198,14 @@ class UnitOfWork(Operations, Reader):
     @not_an_operation
     def hand_out(self, records: Sequence[Record]) -> None:
         """Note what the caller is told, the last 100 of it: updates may build on that."""
-        known = self._known
-        known.update(((type(record), record.id), record) for record in records[-MOST_KNOWN:])
-        while len(known) > MOST_KNOWN:
-            del known[next(iter(known))]
+        self._known.extend(records)
+
+    @not_an_operation
+    def handing_out(self, found: Iterator[R]) -> Iterator[R]:
+        """The same, one record at a time."""
+        for record in found:
+            self._known.append(record)
+            yield record
 
     @not_an_operation
     def check_readable(self, kind: Kind, *fields: str) -> None:
@@ -214,7 +219,8 @@ class UnitOfWork(Operations, Reader):
         Also where that writer left the very value that is asked for: two that each add 1 to what
         they read come to the same value, and one of them would be lost without a trace.
         """
-        known = self._known.get((type(record), record.id), record)
+        told = (known for known in reversed(self._known) if known.id == record.id)
+        known = next((known for known in told if type(known) is type(record)), record)
         if any(known.stored(field) != record.stored(field) for field in fields):
             raise StaleWrite(record.table, record.id)
 
@@ -330,7 +336,8 @@ class UnitOfWork(Operations, Reader):
     @not_an_operation
     def rollback(self) -> None:
         """Forget all that is pending."""
-        self._pending, self._lost, self._known = Pending(), [], {}
+        self._pending, self._lost = Pending(), []
+        self._known.clear()
 
     @not_an_operation
     def fresh(self) -> "Self":

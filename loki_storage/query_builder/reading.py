@@ -73,9 +73,7 @@ def streamed(session: UnitOfWork, query: Query) -> Iterator[Any]:
     """The records one by one; of audited reads up to 1,000 are held, to be told of first."""
     found = session.select(query)
     if not session.context.audit_reads:
-        for record in found:
-            session.hand_out((record,))
-            yield record
+        yield from session.handing_out(found)
         return
     while block := list(islice(found, AUDITED_AT_ONCE)):
         yield from _handed_out(session, query, block)

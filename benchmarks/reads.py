@@ -1,0 +1,222 @@
+"""What reading costs against SQLAlchemy's ORM doing the same on the same file: CPU time, ratios.
+
+python benchmarks/reads.py [documents]        20,000 unless told
+
+Both give whole documents with enums, aware times and JSON, a unit of work (a session) each.
+"""
+
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import sqlalchemy as sa
+from measure import Ratio, compare, table
+from sqlalchemy import orm
+
+from loki_storage import Session, Storage, open_storage
+
+GETS, PAGES, PAGE = 2_000, 40, 100
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# What the ratio may be: the ORM takes at least five times as long on get, 2.4 on streaming.
+GET, STREAM = 0.2, 0.417
+
+
+class Moment(sa.types.TypeDecorator[datetime]):
+    """Microseconds since 1970 as an aware datetime."""
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: object) -> int | None:
+        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: object) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+class Base(orm.DeclarativeBase):
+    """The ORM's registry."""
+
+
+class OrmDocument(Base):
+    """The table ``documents`` as people map it."""
+
+    __tablename__ = "documents"
+
+    id: orm.Mapped[int] = orm.mapped_column(primary_key=True)
+    tenant_id: orm.Mapped[str]
+    content_hash: orm.Mapped[str]
+    document_type: orm.Mapped[str]
+    content_length: orm.Mapped[int]
+    title: orm.Mapped[str | None]
+    source: orm.Mapped[str | None]
+    language: orm.Mapped[str | None]
+    client_id: orm.Mapped[str]
+    user_id: orm.Mapped[str | None]
+    version: orm.Mapped[int]
+    parent_id: orm.Mapped[int | None]
+    root_id: orm.Mapped[int]
+    is_latest: orm.Mapped[bool]
+    created_at: orm.Mapped[datetime] = orm.mapped_column(Moment)
+    updated_at: orm.Mapped[datetime] = orm.mapped_column(Moment)
+    deleted_at: orm.Mapped[datetime | None] = orm.mapped_column(Moment)
+    is_deleted: orm.Mapped[bool]
+    content: orm.Mapped[str]
+    description: orm.Mapped[str | None]
+    metadata_json: orm.Mapped[Any | None] = orm.mapped_column(sa.JSON)
+
+
+def fill(path: Path, documents: int) -> None:
+    """So many documents of 20 clients, written with plain SQL."""
+    open_storage(f"sqlite:///{path}").close()
+    numbers = (
+        f"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {documents})"
+    )
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO document_chains (id, tenant_id, client_id, revision, live) "
+            f"{numbers} SELECT n, 'default', 'client ' || (n % 20), 0, 1 FROM t"
+        )
+        connection.execute(
+            "INSERT INTO documents (id, tenant_id, content_hash, document_type, content_length, "
+            "title, language, client_id, version, root_id, is_latest, created_at, updated_at, "
+            "is_deleted, content, metadata_json) "
+            f"{numbers} SELECT n, 'default', printf('%064d', n), 'email', 400, 'Title ' || n, 'en',"
+            " 'client ' || (n % 20), 1, n, 1, 1767225600000000 + n * 1000, "
+            "1767225600000000 + n * 1000, 0, printf('%.*c', 400, 'x'), '{\"page\":1}' FROM t"
+        )
+    connection.close()
+
+
+Run = Callable[[], object]
+
+
+class Ours:
+    """Reads through sessions of loki-storage."""
+
+    def __init__(self, storage: Storage, ids: list[int]) -> None:
+        self._storage, self._ids = storage, ids
+
+    def get(self) -> Run:
+        def run() -> None:
+            for id in self._ids:
+                with self._storage.session() as session:
+                    assert session.documents.get_by_id(id) is not None
+
+        return run
+
+    def stream(self) -> Run:
+        def run() -> None:
+            with self._storage.session() as session:
+                assert sum(1 for _ in session.documents.query().iter())
+
+        return run
+
+    def storage_stream(self) -> Run:
+        query = self._storage.session().documents.query().build()
+        return lambda: sum(1 for _ in self._storage.stream(query))
+
+    def pages(self) -> Run:
+        def run() -> None:
+            with self._storage.session() as session:
+                assert sum(map(len, self._pages(session))) == PAGES * PAGE
+
+        return run
+
+    def _pages(self, session: Session) -> Iterator[list[Any]]:
+        query, cursor = session.documents.query().order_by("created_at", "desc").limit(PAGE), None
+        for _ in range(PAGES):
+            page = query.after(cursor).page()
+            cursor = page.next_cursor
+            yield page.records
+
+
+class Orm:
+    """The same with SQLAlchemy's ORM."""
+
+    def __init__(self, path: Path, ids: list[int]) -> None:
+        self._sessions = orm.sessionmaker(sa.create_engine(f"sqlite:///{path}"))
+        self._ids = ids
+
+    def get(self) -> Run:
+        def run() -> None:
+            for id in self._ids:
+                with self._sessions() as session:
+                    found = session.get(OrmDocument, id)
+                    assert found is not None
+                    assert found.tenant_id == "default"
+
+        return run
+
+    def stream(self) -> Run:
+        def run() -> None:
+            live = sa.select(OrmDocument).where(
+                OrmDocument.tenant_id == "default", OrmDocument.is_deleted.is_(False)
+            )
+            with self._sessions() as session:
+                found = session.scalars(live.execution_options(yield_per=1_000))
+                assert sum(1 for _ in found)
+
+        return run
+
+    def pages(self) -> Run:
+        def run() -> None:
+            with self._sessions() as session:
+                assert sum(map(len, self._pages(session))) == PAGES * PAGE
+
+        return run
+
+    def _pages(self, session: orm.Session) -> Iterator[list[OrmDocument]]:
+        place = sa.tuple_(OrmDocument.created_at, OrmDocument.id)
+        newest = (
+            sa.select(OrmDocument)
+            .where(OrmDocument.tenant_id == "default", OrmDocument.is_deleted.is_(False))
+            .order_by(OrmDocument.created_at.desc(), OrmDocument.id.desc())
+            .limit(PAGE)
+        )
+        query = newest
+        for _ in range(PAGES):
+            page = list(session.scalars(query))
+            end = sa.tuple_(sa.literal(page[-1].created_at, Moment()), sa.literal(page[-1].id))
+            query = newest.where(place < end)
+            yield page
+
+
+def measured(path: Path, documents: int) -> list[Ratio]:
+    ids = [Random(1).randint(1, documents) for _ in range(GETS)]
+    with open_storage(f"sqlite:///{path}") as storage:
+        ours, theirs = Ours(storage, ids), Orm(path, ids)
+        for make in (ours.get, theirs.get, ours.stream, theirs.stream, ours.pages, theirs.pages):
+            make()()  # statements are compiled once per process
+        return [
+            compare("get by id, against the ORM", ours.get, theirs.get, limit=GET),
+            compare("builder.iter(), against the ORM", ours.stream, theirs.stream, limit=STREAM),
+            compare(
+                "storage.stream(), against the ORM",
+                ours.storage_stream,
+                theirs.stream,
+                limit=STREAM,
+            ),
+            compare("pages by cursor, against the ORM", ours.pages, theirs.pages),
+            compare("floor: the ORM against itself", theirs.get, theirs.get),
+        ]
+
+
+def main() -> int:
+    documents = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "loki.db"
+        fill(path, documents)
+        ratios = measured(path, documents)
+    print(f"{documents:,} documents; CPU time of ours / the ORM's")
+    print(table(ratios))
+    return 0 if all(ratio.passed for ratio in ratios) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
