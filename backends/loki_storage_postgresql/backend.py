@@ -115,6 +115,12 @@ class PostgresqlBackend(SqlBackend):
 
     # How to connect.
 
+    def database_version(self) -> str:
+        """The server's version."""
+        with self._connected() as connection:
+            ((version,),) = connection.execute("SHOW server_version").fetchall()
+        return f"PostgreSQL {version.partition(' ')[0]}"
+
     def _create_engine(self, **options: Any) -> sa.Engine:
         engine = sa.create_engine(
             "postgresql+psycopg://",

@@ -45,6 +45,13 @@ def test_nothing_of_the_template_is_left(read: Any, tmp_path: Path) -> None:
                 ast.parse(text)
 
 
+def test_guide_shows_the_ci_file_as_it_is_written(read: Any, tmp_path: Path) -> None:
+    guide = Path(__file__).parents[2] / "docs" / "backend-authors.md"
+    read("new-backend acme", "--path", tmp_path / "acme")
+    written = tmp_path / "acme" / ".github" / "workflows" / "contract.yml"
+    assert written.read_text("utf-8") in guide.read_text("utf-8")
+
+
 def test_folder_is_named_after_the_backend(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from loki_storage_contract.reports.groups import grouped, title
-from loki_storage_contract.reports.report import LawReport, Report
+from loki_storage_contract.reports.report import LawReport, Report, labels
 from loki_storage_contract.verdicts import Outcome
 
 __all__ = ["SIGNS", "markdown", "summary"]
@@ -53,7 +53,7 @@ def _matrix(reports: Sequence[Report]) -> Iterator[str]:
         yield ""
         yield f"## {group.title}"
         yield ""
-        yield _row("law", "", *(report.subject.name for report in reports))
+        yield _row("law", "", *labels(reports))
         yield "|---|---|" + "---|" * len(reports)
         for law in laws:
             yield _row(law.id, title(law), *(_cell(laws.get(law.id)) for laws in found))

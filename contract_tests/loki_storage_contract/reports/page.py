@@ -14,7 +14,7 @@ from loki_storage_contract.inventory import Law
 from loki_storage_contract.rationales import RATIONALES
 from loki_storage_contract.reports.groups import Group, grouped, title
 from loki_storage_contract.reports.markdown import SIGNS, summary
-from loki_storage_contract.reports.report import FailureReport, LawReport, Report
+from loki_storage_contract.reports.report import FailureReport, LawReport, Report, labels
 from loki_storage_contract.verdicts import Outcome
 
 __all__ = ["page"]
@@ -157,7 +157,7 @@ def _legend() -> Iterator[str]:
 
 
 def _head(reports: Sequence[Report]) -> str:
-    names = "".join(f'<th scope="col">{escape(report.subject.name)}</th>' for report in reports)
+    names = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels(reports))
     return f'<tr><th class="first">Law</th>{names}</tr>'
 
 
@@ -240,7 +240,7 @@ def _cells(reports: Sequence[Report]) -> str:
             for cell in cells
         )
         rows.append(f'<tr><th scope="row">{escape(rule)}</th><td>{escape(outcome)}</td>{hits}</tr>')
-    names = "".join(f'<th scope="col">{escape(report.subject.name)}</th>' for report in reports)
+    names = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels(reports))
     return (
         '<section aria-labelledby="cells-title">'
         '<h2 id="cells-title">What the state machine met</h2>'

@@ -5,7 +5,8 @@ repeatable profile on the same machine.
 """
 
 import platform
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -17,7 +18,16 @@ from loki_storage.protocol import PROTOCOL_VERSION
 from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.verdicts import Cell, CheckResult, Outcome, Result, Verdict
 
-__all__ = ["FORMAT", "LawReport", "Report", "Subject", "Surroundings", "from_json", "report_of"]
+__all__ = [
+    "FORMAT",
+    "LawReport",
+    "Report",
+    "Subject",
+    "Surroundings",
+    "from_json",
+    "labels",
+    "report_of",
+]
 
 FORMAT = 1
 
@@ -134,6 +144,15 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; ``from_json`` reads them."""
         return {"report": "loki-storage-contract", "format": FORMAT, **attrs.asdict(self)}
+
+
+def labels(reports: Sequence[Report]) -> list[str]:
+    """What to call each backend beside the others: its name; its database where two share one."""
+    names = Counter(report.subject.name for report in reports)
+    return [
+        s.database if names[s.name] > 1 and s.database else s.name
+        for s in (report.subject for report in reports)
+    ]
 
 
 def report_of(result: Result, subject: Subject, started: datetime | None = None) -> Report:

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Judge the backends that can be had here, and write a report of each and the matrix of all.
+
+    python contract_tests/make_reports.py                      docs/reports, by the profile ci
+    python contract_tests/make_reports.py --render             only render what is there
+    python contract_tests/make_reports.py --part 2/4 sqlite    every fourth check, from the second
+
+PostgreSQL comes from the servers that the tests bring; they end with this process.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from loki_storage_contract.assertions import explain_assertions
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = ("memory", "sqlite", "postgresql-16", "postgresql-18", "jsonl")
+
+
+def main() -> int:
+    asked = arguments()
+    folder: Path = asked.output
+    folder.mkdir(parents=True, exist_ok=True)
+    explain_assertions()
+    sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "loki-storage-jsonl")]
+    with servers():
+        names = [] if asked.render else asked.names or ORDER
+        oks = [judge(name, asked.profile, asked.part, folder) for name in names]
+    for name, text in rendered(folder).items():
+        (folder / name).write_text(text, "utf-8", newline="\n")
+    return 0 if all(oks) else 1
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ORDER)}")
+    parser.add_argument("--profile", default="ci")
+    parser.add_argument("--part", default="1/1", metavar="K/N")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reports")
+    parser.add_argument("--render", action="store_true")
+    return parser.parse_args()
+
+
+@contextmanager
+def servers() -> Iterator[None]:
+    """PostgreSQL servers start when they are asked for, and end here."""
+    from tests.postgresql.shared import TestRun
+
+    run = TestRun()
+    try:
+        yield
+    finally:
+        run.end()
+
+
+def judge(name: str, profile: str, part: str, folder: Path) -> bool:
+    from loki_storage_contract.choosing import subject_of
+    from loki_storage_contract.reports import report_of
+    from loki_storage_contract.reports.files import as_text
+    from loki_storage_contract.runner import checks_to_run, run_target
+
+    target, started = target_of(name), datetime.now(UTC)
+    first, step = map(int, part.split("/"))
+    checks = [check.name for check in checks_to_run((), (), profile)][first - 1 :: step]
+    result = run_target(target, profile, checks=checks if step > 1 else ())
+    report = report_of(result, subject_of(target), started)
+    if name == "jsonl":  # run from the checkout, where it is not installed
+        subject = attrs.evolve(report.subject, distribution="loki-storage-jsonl", version="0.1.0")
+        report = attrs.evolve(report, subject=subject)
+    (folder / f"{name}.json").write_text(as_text(report), "utf-8", newline="\n")
+    print(f"{name}: {'keeps' if report.ok else 'breaks'} the contract, {report.seconds:.0f} s")
+    for failure, laws in report.broken.items():
+        print("  ", ", ".join(laws), failure.error, failure.replay)
+    return report.ok
+
+
+def target_of(name: str) -> Any:
+    from loki_storage_contract import BackendTarget
+    from loki_storage_contract.choosing import choose_target
+    from loki_storage_contract.target import open_url
+
+    if name == "jsonl":
+        from loki_storage_jsonl.contract import target
+
+        return target(None)
+    if not name.startswith("postgresql-"):
+        return choose_target(name, None)
+    from tests.postgresql.shared import process_url, versions
+
+    (version,) = [v for v in versions() if v.startswith(name.partition("-")[2])]
+    url = process_url(version, "reports")
+    return BackendTarget("postgresql", partial(open_url, url), durable=True, processes=True)
+
+
+def rendered(folder: Path) -> dict[str, str]:
+    """What is made of the JSON files: the matrix as a page and as Markdown, a badge each."""
+    from loki_storage_contract.reports import read_report, render
+
+    reports = {
+        name: read_report(path) for name in ORDER if (path := folder / f"{name}.json").exists()
+    }
+    badges = {f"{name}.svg": render([report], ".svg") for name, report in reports.items()}
+    every = list(reports.values())
+    return {"index.html": render(every, ".html"), "README.md": render(every, ".md"), **badges}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
