@@ -77,7 +77,7 @@ LAYERS = {
     "postgresql": ["loki_storage_postgresql.*"],
     "migrations": ["migrations.env"],
     "revisions": ["migrations.versions.*"],
-    "contract tests": ["loki_storage_contract.*", "test_*"],
+    "contract tests": ["loki_storage_contract.*", "test_*", "make_reports"],
     "third party": [f"loki_storage_jsonl{name}" for name in ("", ".backend", ".log", ".rows")],
     "third party's target": ["loki_storage_jsonl.contract"],
 }

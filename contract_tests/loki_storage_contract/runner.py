@@ -22,6 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 import loki_storage_contract.laws  # noqa: F401 - registers the checks
 from loki_storage_contract.further_laws import ALL_LAWS
+from loki_storage_contract.inventory import BACKEND
 from loki_storage_contract.profiles import PROFILES, Profile
 from loki_storage_contract.references import references_before
 from loki_storage_contract.registry import CHECKS, Check, checks_of
@@ -112,11 +113,15 @@ def _known(laws: Iterable[str]) -> None:
             raise KeyError(law)
 
 
-def effort(check: Check) -> int:
-    """What to run first: scenarios, then properties, then state machines."""
-    if isinstance(check.function, type):
-        return 2
-    return 1 if check.drawn else 0
+def effort(check: Check) -> tuple[bool, bool, bool, bool]:
+    """What to run first: laws that a backend can break, and what takes the least time.
+
+    Where a batch does not do what it should, nearly everything else fails as well: what is told
+    first should be the cause.
+    """
+    machine = isinstance(check.function, type)
+    above = ALL_LAWS[check.laws[0]].scope != BACKEND
+    return machine, "processes" in check.needs, above, bool(check.drawn)
 
 
 def _overrides_of(target: BackendTarget) -> tuple[str, ...]:
@@ -333,12 +338,13 @@ def _told(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where in the kit it happened: the innermost frame of a check."""
-    kit = Path(__file__).parent
-    frames = [
-        f for f in traceback.extract_tb(error.__traceback__) if kit in Path(f.filename).parents
-    ]
-    if not frames:
+    """Where in a check it happened, and where it was raised if that is not in the kit."""
+    kit, frames = Path(__file__).parent, traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if kit in Path(f.filename).parents and "trace.py" not in f.filename]
+    if not ours:
         return ""
-    path = Path(frames[-1].filename).relative_to(kit.parent)
-    return f"{path.as_posix()}:{frames[-1].lineno}"
+    place = f"{Path(ours[-1].filename).relative_to(kit.parent).as_posix()}:{ours[-1].lineno}"
+    raised = Path(frames[-1].filename)
+    if kit in raised.parents:
+        return place
+    return f"{place} (raised in {raised.parent.name}/{raised.name}:{frames[-1].lineno})"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings
 
 import click
 
@@ -61,6 +62,7 @@ def contract_commands() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write report.json, junit.xml, report.md, badge.svg and report.html there.",
 )
+@click.option("-x", "--exit-first", is_flag=True, help="Stop at the first failure; no reports.")
 @click.option("--wipe", is_flag=True, help="Delete what is in the store.")
 @printing
 def run_command(
@@ -68,6 +70,7 @@ def run_command(
     backend: str | None,
     waivers_file: Path | None,
     folder: Path | None,
+    exit_first: bool,
     wipe: bool,
     claims: tuple[str, ...],
     **asked: Any,
@@ -82,7 +85,7 @@ def run_command(
         target = choosing.choose_target(backend, invocation.url, claims)
         choosing.check_store(target, wipe=wipe or invocation.url is None)
         waivers = [] if waivers_file is None else _waivers(waivers_file)
-        report = _judge(target, asked, waivers, quiet=invocation.as_json)
+        report = _judge(target, asked, waivers, quiet=invocation.as_json, first_only=exit_first)
     files = [] if folder is None else _kit("reports").write_reports(report, folder)
     if invocation.as_json:
         print_json(report.to_json())
@@ -92,14 +95,22 @@ def run_command(
         raise click.exceptions.Exit(_FAILED)
 
 
-def _judge(target: Any, asked: dict[str, Any], waivers: list[Any], *, quiet: bool) -> Any:
+def _judge(
+    target: Any, asked: dict[str, Any], waivers: list[Any], *, quiet: bool, first_only: bool
+) -> Any:
     """The report of a run; failures are told as they are found."""
     choosing, runner, started = _kit("choosing"), _kit("runner"), datetime.now(UTC)
     subject = choosing.subject_of(target)
     checks = runner.checks_to_run(asked["laws"], asked["checks"], asked["profile"])
+    output = _output()
     try:
-        with _output().Told(len(checks), quiet=quiet) as told:
+        with (
+            catch_warnings(action="ignore"),  # of Hypothesis, about its own work
+            output.Told(len(checks), quiet=quiet, first_only=first_only) as told,
+        ):
             result = runner.run_target(target, waivers=waivers, tell=told.check, **asked)
+    except output.Stopped:
+        raise click.exceptions.Exit(_FAILED) from None
     finally:
         choosing.leave_empty(target)
     return _kit("reports").report_of(result, subject, started)

@@ -20,9 +20,15 @@ from loki_storage_contract.reports.lines import failure_lines
 from loki_storage_contract.reports.markdown import SIGNS, summary
 from loki_storage_contract.reports.report import Report
 
-__all__ = ["Told", "print_law", "print_laws", "print_run"]
+__all__ = ["Stopped", "Told", "print_law", "print_laws", "print_run"]
 
+_IN_FULL = 5
+"""Failures that are told in full: of a backend that is broken altogether, more do not help."""
 _STYLES = {"passed": "green", "failed": "bold red", "waived": "yellow", "not run": "red"}
+
+
+class Stopped(Exception):
+    """The first failure was told, and that is all that was asked for."""
 
 
 class Told:
@@ -31,9 +37,9 @@ class Told:
     Everything goes to stderr: what is asked for, the verdict, goes to stdout.
     """
 
-    def __init__(self, checks: int, *, quiet: bool) -> None:
+    def __init__(self, checks: int, *, quiet: bool, first_only: bool = False) -> None:
         self._out = console(stderr=True)
-        self._quiet = quiet
+        self._quiet, self._first_only, self._failed = quiet, first_only, 0
         self._bar = Progress(
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -59,12 +65,17 @@ class Told:
     def check(self, result: Any) -> None:
         """One check is done."""
         self._bar.update(self._task, advance=1, description=result.name)
-        if result.failure is not None and not self._quiet:
-            _print_failure(self._bar.console, result)
+        if result.outcome in ("failed", "not run") and not self._quiet:
+            self._failed += 1
+            _print_failure(self._bar.console, result, in_full=self._failed <= _IN_FULL)
+            if self._first_only:
+                raise Stopped
 
 
-def _print_failure(out: Console, result: Any) -> None:
+def _print_failure(out: Console, result: Any, *, in_full: bool) -> None:
     first, *lines = failure_lines(result)
+    if not in_full:
+        lines = [lines[0], lines[-1]]
     law, _, about = first.partition(": ")
     out.print(Text.assemble(("\n✗ ", "bold red"), (law, "bold"), f"  {about}"))
     for line in lines:
@@ -80,7 +91,7 @@ def _style(line: str, result: Any) -> str:
 
 
 def _line(out: Console, text: str, style: str) -> None:
-    out.print(Padding(Text(escaped(text), style=style), (0, 0, 0, 4)))
+    out.print(Padding(Text(escaped(text), style=style), (0, 0, 0, 4), expand=False))
 
 
 def print_run(report: Report, files: Iterable[Path]) -> None:

@@ -67,6 +67,13 @@ def test_failure_is_found_again_by_its_command(run: Run, broken: str) -> None:
     assert "✗ QRY-3" in again.stderr
 
 
+def test_run_stops_at_the_first_failure_if_told(run: Run, broken: str) -> None:
+    ran = run(QUICK, f"--url={broken}", "-x")
+    assert ran.exit_code == 1
+    assert ran.stderr.count("✗") == 1
+    assert ran.stdout == ""
+
+
 def test_json_is_one_report_and_nothing_else(run: Run, broken: str) -> None:
     ran = run(QUICK, f"--url={broken}", "--law=QRY-3", "--json")
     report = json.loads(ran.stdout)

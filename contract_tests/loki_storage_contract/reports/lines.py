@@ -1,6 +1,7 @@
 """A failed check in plain lines: what is broken, why it matters, how one gets there, how again."""
 
 from collections.abc import Iterator
+from textwrap import shorten
 
 from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.rationales import RATIONALES
@@ -11,6 +12,8 @@ __all__ = ["failure_lines", "trace_lines"]
 
 LONGEST = 30
 """Steps of a trace that are shown; reports have all."""
+WIDEST = 400
+"""Characters of a step that are shown; reports have all."""
 
 
 def failure_lines(result: CheckResult) -> Iterator[str]:
@@ -25,7 +28,8 @@ def failure_lines(result: CheckResult) -> Iterator[str]:
         yield f"{' and '.join(failure.also_on)} fail too: this is not the backend's fault"
     yield f"in {result.name}, {failure.place}"
     yield from trace_lines(failure.trace)
-    yield f"the law: {law.text}"
+    more = f" … (loki-storage contract laws {law.id})"
+    yield f"the law: {shorten(law.text, 240, placeholder=more)}"
     if law.id in RATIONALES:
         yield f"why: {RATIONALES[law.id]}"
     if len(result.laws) > 1:
@@ -39,4 +43,5 @@ def trace_lines(trace: tuple[str, ...]) -> Iterator[str]:
     if hidden:
         yield f"  … {hidden} steps before these"
     for number, step in enumerate(trace[hidden:], hidden + 1):
-        yield f"{number:>4}  {step}"
+        cut = step if len(step) <= WIDEST else f"{step[:WIDEST]} …"
+        yield f"{number:>4}  {cut}"
