@@ -14,6 +14,7 @@ import dev
 from loki_storage.samples import open_intercepts
 from loki_storage.session import close_default
 from tests.docs.pages import FENCE, PAGES, Block, blocks, name
+from tests.postgresql.shared import database, versions
 
 PROMPT = "$ "
 PREFIX = "LOKI_STORAGE_"
@@ -87,11 +88,24 @@ def run_loki_storage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     assert told.out.strip(), f"loki-storage {shlex.join(arguments)} says nothing"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+SERVER_PAGE = "docs/postgresql.md"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if name(page) != SERVER_PAGE], ids=name)
 def test_code_on_the_page_runs(
     page: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_page(page, capsys)
+
+
+@pytest.mark.postgresql
+def test_code_on_the_page_of_a_server_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (page,) = (page for page in PAGES if name(page) == SERVER_PAGE)
+    with database(versions()[0]) as url:
+        monkeypatch.setenv("DATABASE_URL", url)
+        run_page(page, capsys)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
