@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from statistics import mean
 from typing import Any
@@ -26,6 +27,7 @@ from sqlalchemy.orm import registry
 
 from loki_storage import Batch, Session, Storage, open_storage
 from loki_storage.intercepts import Intercept
+from loki_storage.models import Document
 from loki_storage.samples import open_intercepts
 from loki_storage_postgresql.values import register_values
 from loki_storage_sql.tables import schema_for
@@ -34,7 +36,7 @@ from tests.postgresql.servers import Server, running
 
 Statement = tuple[str, list[Any]]
 ROUNDS = 5
-WRITERS, APPENDS = 8, 15
+WRITERS, APPENDS = 8, 40
 MANY, LARGEST_CALL = 20_000, 10_000
 
 
@@ -398,6 +400,7 @@ def writer_ratios(databases: Databases) -> Iterator[Ratio]:
 def _appending(databases: Databases, waits: list[float], *, same: bool) -> Units:
     storage = open_storage(databases.url(), pool_size=WRITERS)
     roots = _roots(storage)
+    _warm(storage, roots[0])
 
     def append(root: int, session: Session) -> object:
         head = session.documents.get_latest_version(root)
@@ -409,6 +412,17 @@ def _appending(databases: Databases, waits: list[float], *, same: bool) -> Units
         waits.extend(timed(lambda: storage.run(partial(append, root))) for _ in range(APPENDS))
 
     return [partial(_together, writer)]
+
+
+def _warm(storage: Storage, root: int) -> None:
+    """Open the connections, and lease ids in blocks as large as a service that runs has them."""
+    backend: Any = storage.backend
+    with ExitStack() as stack:
+        for _ in range(WRITERS):
+            stack.enter_context(backend._connected())
+    for _ in range(10):
+        storage.run(lambda session: session.documents.update(root, title="warm"))
+        storage.run(lambda session: session.new_ids({Document: 40}))
 
 
 def _roots(storage: Storage) -> list[int]:
@@ -440,15 +454,12 @@ def _retrying(databases: Databases, *, same: bool) -> Units:
         roots = _roots(storage)
     ids, lock = itertools.count(100_000), threading.Lock()
     connections = [connect(url) for _ in range(WRITERS)]
+    names = list(schema_for("postgresql").metadata.tables["documents"].columns.keys())
+    text = _HEAD.format(", ".join(names))
     changes = orjson.dumps({"rows": [{"kind": "documents", "op": "insert", "ids": [[1, 1]]}]})
 
     def append(connection: Any, root: int) -> None:
-        names = [
-            column.name
-            for column in psycopg.RawCursor(connection).execute(_HEAD, [root]).description or ()
-        ]
         while True:
-            text = _HEAD.format(", ".join(names))
             row = psycopg.RawCursor(connection).execute(text, [root]).fetchone()
             if row is None:
                 continue
