@@ -8,10 +8,10 @@ A process does not write again what it has seen written. Should the finding be g
 reference from the result breaks, and the batch is applied again with everything forgotten.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import cache
 from hashlib import blake2b
-from itertools import repeat
 from typing import Any
 
 import attrs
@@ -61,7 +61,7 @@ class ResultWriter(RowWriter):
         super().__init__(ValidationResult, results, dialect, readable=view, fields=RESULT_FIELDS)
         self._texts = _texts(dialect)
         self._stored: dict[Content, int] = {}
-        self._known: dict[tuple[str, Combination], int] = {}
+        self._known: defaultdict[str, dict[Combination, int]] = defaultdict(dict)
         self._key: bytes | None = None
 
     def forget(self) -> None:
@@ -118,15 +118,16 @@ class ResultWriter(RowWriter):
             contents = list(zip(*map(rows.column, CONTENT), strict=True))
             return self._write_findings(connection, contents)
         (tenant,) = rows.tenants
-        ids = list(map(self._known.get, zip(repeat(tenant), said, strict=False)))
+        known = self._known[tenant]
+        ids = list(map(known.get, said))
         if None not in ids:
             return ids  # type: ignore[return-value]
         new = [each for each, id in zip(said, ids, strict=True) if id is None]
         written = self._write_findings(connection, [(tenant, *each.values) for each in new])
         found = dict(zip(new, written, strict=True))
-        if len(self._known) > REMEMBERED_FINDINGS:
+        if sum(map(len, self._known.values())) > REMEMBERED_FINDINGS:
             self._known.clear()
-        self._known.update(((tenant, each), id) for each, id in found.items())
+        self._known[tenant].update(found)
         return [found[each] if id is None else id for each, id in zip(said, ids, strict=True)]
 
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:

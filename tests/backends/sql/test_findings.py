@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loki_storage.batch import Batch, Delete, Insert, Operation, Update
+from loki_storage.batch import Batch, Delete, Insert, InsertMany, Operation, Update
 from loki_storage.errors import Conflict, StaleWrite, StorageDamaged
 from loki_storage.memory import MemoryBackend
 from loki_storage.models import Chain, Document, Record, Validation, ValidationResult
 from loki_storage.query import Query
+from loki_storage.rows import Combination, Rows
 from loki_storage_sql import findings
 from loki_storage_sql.findings import finding_id
 from loki_storage_sql.tables import FINDING_FIELDS
@@ -144,6 +145,67 @@ def test_memory_of_findings_is_bounded(
         filled.apply(Batch("a", [Insert(each)]))
     assert len(filled._writer._results._stored) <= 4
     assert list(filled.select(Query(ValidationResult, "a"))) == drawn
+
+
+# --- What recurs is found by its identity ---------------------------------------------------------
+
+
+def packed(*results: Any, said: list[Combination]) -> InsertMany:
+    """Results as columns; what they say as these combinations."""
+    own = ("id", "evidence", "confidence_score", "metadata_json")
+    columns = {field: [each.stored(field) for each in results] for field in own}
+    same = {f: results[0].stored(f) for f in ("tenant_id", "validation_id", "client_id")}
+    same["created_at"] = results[0].created_at
+    return InsertMany(Rows(ValidationResult, columns, same, (FINDING_FIELDS, said)))
+
+
+SAID = [
+    Combination(tuple(result(1, message=message).stored(f) for f in FINDING_FIELDS))
+    for message in ("one", "two")
+]
+SAYING = [result(n, message=("one", "two")[n % 2]) for n in range(4)[1:]]
+SAID_BY = [SAID[n % 2] for n in range(4)[1:]]
+
+
+def test_combinations_come_to_the_findings_of_what_they_say(filled: SqliteBackend) -> None:
+    filled.apply(Batch("a", [packed(*SAYING, said=SAID_BY)]))
+    again = [each.evolve(id=each.id + 10) for each in SAYING]
+    filled.apply(Batch("a", [packed(*again, said=SAID_BY)]))
+    single = [each.evolve(id=each.id + 20) for each in SAYING]
+    filled.apply(Batch("a", map(Insert, single)))
+    assert list(filled.select(Query(ValidationResult, "a"))) == [*SAYING, *again, *single]
+    assert len(findings_of(filled)) == 2
+
+
+def test_combinations_are_forgotten_with_what_was_rolled_back(filled: SqliteBackend) -> None:
+    rows = packed(*SAYING, said=SAID_BY)
+    with pytest.raises(StaleWrite):
+        filled.apply(Batch("a", [rows, Update(Document, 9, {"title": "x"})]))
+    filled.apply(Batch("a", [rows]))
+    assert list(filled.select(Query(ValidationResult, "a"))) == SAYING
+
+
+def test_combinations_are_those_of_their_tenant(filled: SqliteBackend) -> None:
+    theirs = [record.evolve(id=9, tenant_id="b") for record in PARENTS]
+    theirs[1] = theirs[1].evolve(root_id=9)
+    theirs[2] = theirs[2].evolve(document_id=9)
+    filled.apply(Batch("b", map(Insert, theirs)))
+    filled.apply(Batch("a", [packed(*SAYING, said=SAID_BY)]))
+    others = [each.evolve(id=each.id + 10, tenant_id="b", validation_id=9) for each in SAYING]
+    filled.apply(Batch("b", [packed(*others, said=SAID_BY)]))
+    assert list(filled.select(Query(ValidationResult, "b"))) == others
+    assert len(findings_of(filled)) == 4
+
+
+def test_memory_of_combinations_is_bounded(
+    filled: SqliteBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "REMEMBERED_FINDINGS", 3)
+    for n in range(1, 20):
+        fresh = Combination(SAID[0].values)
+        filled.apply(Batch("a", [packed(result(n, message="one"), said=[fresh])]))
+    assert sum(map(len, filled._writer._results._known.values())) <= 4
+    assert len(findings_of(filled)) == 1
 
 
 def test_lost_key_is_damage(filled: SqliteBackend) -> None:
