@@ -181,13 +181,30 @@ def states(world: World, owner: str, method: str, name: str) -> Iterator[tuple[s
 
 Call = Callable[[Session], object]
 SESSION = ("related", "record_intercept", "record_intercepts", "get_intercept")
+REPOSITORIES = (
+    "documents",
+    "validations",
+    "corrections",
+    "audit",
+    "tags",
+    "exports",
+    "retention",
+)
 ROUTES: dict[str, Callable[[Session], Any]] = (
     {
         "session": lambda session: session,
     }
     | {
         name: (lambda session, name=name: getattr(session, name))
-        for name in ("documents", "validations", "corrections", "audit", "tags", "exports")
+        for name in (
+            "documents",
+            "validations",
+            "corrections",
+            "audit",
+            "tags",
+            "exports",
+            "retention",
+        )
     }
     | {
         "documents.query": lambda session: session.documents.query(),
@@ -326,7 +343,7 @@ def test_unknown_names_are_refused_everywhere() -> None:
 
 
 READS = ("get", "by_", "exists", "tags_of", "list")
-KEEPING = ("audit", "exports", "session")
+KEEPING = ("audit", "exports", "retention", "session")
 """What takes ids of anything, also of what is gone or never was."""
 
 
