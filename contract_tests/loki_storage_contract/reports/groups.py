@@ -30,6 +30,7 @@ GROUPS = (
     Group("export", "Export and backup", ("EXP", "BAK")),
     Group("writes", "Atomic writes", ("BAT", "TXN")),
     Group("queries", "Queries", ("QRY",)),
+    Group("accelerators", "Accelerators", ("ACC",)),
     Group("values", "Values", ("VAL",)),
     Group("tenants", "Tenants", ("TEN",)),
     Group("operation", "Errors, migrations, plugins", ("ERR", "MIG", "PLG")),
