@@ -1,5 +1,6 @@
 """One export on its way: what was asked for, checked, and the rows through the format's writer."""
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -22,6 +23,7 @@ Progress = Callable[[int, int], object]
 """Called with the rows done and the rows in all: at first, every so many rows, at the end."""
 
 PROGRESS_ROWS = 1_000
+BUFFER = 1 << 18
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +87,8 @@ class Job:
         counted = _Counting(self.selection.rows(reader), self.progress)
         if self.progress is not None:
             counted.total = reader.count(self.selection.query)
-        self.spec.write(stream.as_file(), self.selection.table, iter(counted), **self.write_options)
+        with io.BufferedWriter(stream, BUFFER) as buffered:  # rows are small, and each would cost
+            self.spec.write(buffered, self.selection.table, iter(counted), **self.write_options)
         stream.flush()
         counted.finish()
         return stream, counted.done

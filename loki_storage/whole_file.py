@@ -6,6 +6,7 @@ log says that an export is complete: whoever finds one that nobody holds knows w
 """
 
 import hashlib
+import io
 import os
 import stat
 import sys
@@ -24,7 +25,7 @@ Left = Literal["running", "left", "gone"]
 CHUNK = 1 << 20
 
 
-class Counted:
+class Counted(io.RawIOBase):
     """A stream that only takes bytes; counts and digests what it was given.
 
     It cannot seek, so that what was digested is what stands in the file.
@@ -32,7 +33,6 @@ class Counted:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest, self.size = file, hashlib.sha256(), 0
-        self.closed = False
 
     @property
     def sha256(self) -> str:
@@ -55,14 +55,8 @@ class Counted:
     def close(self) -> None:
         """The file's owner closes it."""
 
-    def readable(self) -> bool:
-        return False
-
     def writable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return False
 
     def as_file(self) -> BinaryIO:
         """Itself, for who asks for a file."""

@@ -28,9 +28,8 @@ __all__ = [
 def write_lines(file: BinaryIO, table: ExportTable, rows: Iterator[Row]) -> None:
     """An object per line."""
     put = file.write
-    for line in map(object_encoder(table), rows):
+    for line in map(object_encoder(table, end=True), rows):
         put(line)
-        put(b"\n")
 
 
 def write(file: BinaryIO, table: ExportTable, rows: Iterator[Row]) -> None:
@@ -77,14 +76,15 @@ def loki_register_export_formats() -> list[ExportFormatSpec]:
     ]
 
 
-def object_encoder(table: ExportTable) -> Callable[[Row], bytes]:
-    """A row to its object. Stored JSON goes in as it is: neither parsed nor changed."""
+def object_encoder(table: ExportTable, *, end: bool = False) -> Callable[[Row], bytes]:
+    """A row to its object, with a line end if ``end``; stored JSON goes in as it is."""
     scope: dict[str, Any] = {"dumps": orjson.dumps, "Fragment": orjson.Fragment}
     cells = ", ".join(
         f"{column.name!r}: {_cell(f'r[{n}]', isinstance(column.domain, Json))}"
         for n, column in enumerate(table.columns)
     )
-    exec(f"def encode(r):\n    return dumps({{{cells}}})", scope)
+    option = f", option={orjson.OPT_APPEND_NEWLINE}" if end else ""
+    exec(f"def encode(r):\n    return dumps({{{cells}}}{option})", scope)
     encode: Callable[[Row], bytes] = scope["encode"]
     return encode
 
