@@ -573,11 +573,42 @@ _TABLE = (
         "a document takes its links and leaves the tag.",
     ),
     Law(
+        "EXP-1",
+        BACKEND,
+        "An export holds exactly the rows that its filters match, of one tenant, at one moment, "
+        "in the total order; deleted ones only on request.",
+    ),
+    Law(
+        "EXP-2",
+        BACKEND,
+        "Read back (`read_export`), it gives these rows: JSON, JSONL, Parquet as they are, CSV "
+        "and Excel with their documented escapes undone. Masked fields are the one exception.",
+    ),
+    Law(
+        "EXP-3",
+        BACKEND,
+        "What stands under the final name is whole and has the size and SHA-256 of its log; a "
+        "failed export leaves nothing there, and its log says so. Removing an export takes only "
+        "the file that its own log describes; the log stays.",
+    ),
+    Law(
         "BAK-1",
         BACKEND,
         "`load(dump(store))` into an empty store of any backend gives an equal one: every "
         "row, id, time, deleted state and audit entry; ids given out later are greater than "
         "all in it.",
+    ),
+    Law(
+        "BAK-2",
+        BACKEND,
+        "A backup holds every commit acknowledged before it began, and no part of a commit "
+        "without the rest.",
+    ),
+    Law(
+        "BAK-3",
+        BACKEND,
+        "A restore gives the whole or leaves the target as it was; an altered, cut, foreign or "
+        "newer archive is `RestoreRejected` before the target changes.",
     ),
     Law(
         "ACC-1",

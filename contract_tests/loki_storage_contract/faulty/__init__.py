@@ -6,6 +6,7 @@ Every bug of this project becomes one.
 
 from loki_storage_contract.faulty import (  # noqa: F401 - each registers its faults
     conditions,
+    copies,
     derived,
     guards,
     isolation,

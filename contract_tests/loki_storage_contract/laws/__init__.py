@@ -4,6 +4,7 @@ from loki_storage_contract import machine, retention_machine
 from loki_storage_contract.laws import (
     accelerators,
     audit,
+    backups,
     batches,
     builders,
     clients,
@@ -12,6 +13,7 @@ from loki_storage_contract.laws import (
     deletes,
     domains,
     duplicates,
+    exports,
     queries,
     retention,
     units,
@@ -22,6 +24,7 @@ from loki_storage_contract.laws import (
 __all__ = [
     "accelerators",
     "audit",
+    "backups",
     "batches",
     "builders",
     "clients",
@@ -30,6 +33,7 @@ __all__ = [
     "deletes",
     "domains",
     "duplicates",
+    "exports",
     "machine",
     "queries",
     "retention",
