@@ -226,7 +226,7 @@ class Archive:
                     entry, read_across_frames=False
                 )
             while data := source.read(BLOCK):
-                digest.add(data, data.count(b"\n"))
+                digest.add(data, data.count(b"\n") if member.fields else 0)
                 if digest.size > member.size:
                     raise RestoreRejected(f"{member.name} holds more than its manifest says")
                 yield data

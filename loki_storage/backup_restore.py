@@ -7,6 +7,7 @@ from typing import Any
 from loki_storage.backup_archive import Manifest
 from loki_storage.backup_source import HIGHEST_ID, Table
 from loki_storage.errors import (
+    BrokenReference,
     Duplicate,
     IllegalTransition,
     InvalidValue,
@@ -51,7 +52,7 @@ def restore(
 
     try:
         storage.backend.restore(iter(told), check, replace=replace)
-    except (Duplicate, InvalidValue) as error:
+    except (BrokenReference, Duplicate, InvalidValue) as error:
         raise RestoreRejected("the backup's rows break a rule of the store") from error
     return {
         "name": manifest.name,

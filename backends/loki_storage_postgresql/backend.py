@@ -206,6 +206,19 @@ class PostgresqlBackend(SqlBackend):
     def _defer_references(self, connection: Connection) -> None:
         """A statement's references are checked at its end."""
 
+    def _write(self, connection: Connection, batch: Batch) -> None:
+        assert isinstance(connection, PostgresqlConnection)
+        self._writer.write(connection, self._writer.plan(connection, batch))
+
+    def _see_all(self, connection: Connection) -> None:
+        # Not "see all in spite of the policies": a read that they would narrow is an error.
+        connection.execute("SET LOCAL row_security = off")
+
+    def _exclude_writers(self, connection: Connection) -> None:
+        preparer = self._dialect.sqlalchemy.identifier_preparer
+        names = ", ".join(map(preparer.format_table, self.schema.metadata.sorted_tables))
+        connection.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+
     def _statement(self) -> AbstractContextManager[Connection]:
         return self._connected()
 

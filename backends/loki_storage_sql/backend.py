@@ -5,7 +5,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
+from functools import cache, partial
 from math import inf
 from typing import Any
 
@@ -87,6 +87,16 @@ class SqlBackend(SqlReader, Backend):
     def _create_writer(self) -> Any:
         """What writes batches, and can ``forget`` what it knows of the store."""
         return Writer(self._dialect, self.schema)
+
+    def _write(self, connection: Connection, batch: Batch) -> None:
+        """Write a batch within a transaction that is open already."""
+        self._writer.write(connection, batch.tenant, plan(batch))
+
+    def _see_all(self, connection: Connection) -> None:
+        """Have reads fail in this transaction where the database would hide rows (TEN-2)."""
+
+    def _exclude_writers(self, connection: Connection) -> None:
+        """Let others read, but not write, until this transaction ends, unless that is so anyway."""
 
     def _commit(self, connection: Connection) -> None:
         connection.tell("COMMIT")
@@ -171,13 +181,15 @@ class SqlBackend(SqlReader, Backend):
         try:
             with self._transaction() as connection:
                 self._defer_references(connection)
+                self._exclude_writers(connection)
+                self._see_all(connection)
                 view = Snapshot(self._language, connection)
                 if replace:
                     delete_all(connection, self._dialect, self.schema)
                 elif not is_empty(view):
                     raise IllegalTransition(NOT_EMPTY)
                 self._writer.forget()
-                highest = insert_all(connection, self._writer, rows)
+                highest = insert_all(partial(self._write, connection), rows)
                 raise_leases(connection, self._dialect, self.schema, highest)
                 check(view)
                 view.close()
@@ -221,6 +233,8 @@ class SqlBackend(SqlReader, Backend):
     def snapshot(self, tenant: str | None) -> Iterator[Snapshot]:
         with self._connected() as connection:
             self._begin_view(connection)
+            if tenant is None:
+                self._see_all(connection)
             view = Snapshot(self._language, connection)
             try:
                 yield view

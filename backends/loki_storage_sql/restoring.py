@@ -5,7 +5,7 @@ connections of other processes, their locks and their log stay sound. Leases onl
 id which a process holds is given out again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +17,6 @@ from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
 from loki_storage_sql.tables import Schema
-from loki_storage_sql.writer import Writer, plan
 
 __all__ = ["delete_all", "insert_all", "raise_leases"]
 
@@ -30,16 +29,14 @@ def delete_all(connection: Connection, dialect: Dialect, schema: Schema) -> None
             connection.execute(text_of(table.delete(), dialect)[0]).close()
 
 
-def insert_all(
-    connection: Connection, writer: Writer, parts: Iterable[Rows[Any]]
-) -> dict[Kind, int]:
-    """Insert all parts, and give the highest id of each kind."""
+def insert_all(write: Callable[[Batch], None], parts: Iterable[Rows[Any]]) -> dict[Kind, int]:
+    """Insert all parts, batch by batch, and give the highest id of each kind."""
     highest: dict[Kind, int] = {}
     for rows in parts:
         if not len(rows):
             continue
         (tenant,) = rows.tenants
-        writer.write(connection, tenant, plan(Batch(tenant, [InsertMany(rows)])))
+        write(Batch(tenant, [InsertMany(rows)]))
         highest[rows.kind] = max(highest.get(rows.kind, 0), *rows.ids)
     return highest
 

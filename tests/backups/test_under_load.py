@@ -41,7 +41,9 @@ class Writers:
         while not self._stop.is_set():
             number += 1
             with self._storage.session(timeout=60) as session:
-                made = session.documents.create_document(f"{writer} {number}", "email", "c")
+                made = session.documents.create_document(
+                    f"{writer} {number}", "email", "c", on_duplicate="allow"
+                )
                 session.validations.create_validation(made.id, ["m"], "c")
             self.acknowledged.append(made.id)
             self._stop.wait(0.001)
