@@ -20,9 +20,9 @@ from loki_storage.models import Kind
 from loki_storage.protocol import Reader, dump_order
 from loki_storage.query import And, Condition, Query
 from loki_storage.rows import Rows
-from loki_storage.values import Domain, Json, JsonText, Text, Time, canonical, parse
+from loki_storage.values import Domain, Json, JsonText, Number, Text, Time, Word, canonical, parse
 
-__all__ = ["CHUNK_ROWS", "Digest", "decoded", "lines_of"]
+__all__ = ["CHUNK_ROWS", "Digest", "converted", "decoded", "lines_of"]
 
 CHUNK_ROWS = 500
 CHUNK_BYTES = 4 << 20
@@ -76,7 +76,17 @@ def decoded(kind: Kind, fields: Sequence[str], lines: Iterable[bytes]) -> Iterat
 
     Raises ``RestoreRejected`` for a line that is no row of the kind.
     """
-    decode = _decoder(kind, fields)
+    return _parts(_decoder(kind, fields, _checker), lines)
+
+
+def converted(kind: Kind, fields: Sequence[str], lines: Iterable[bytes]) -> Iterator[Rows[Any]]:
+    """What ``decoded`` gives, for lines that it has been through before: half of the time."""
+    return _parts(_decoder(kind, fields, _converter), lines)
+
+
+def _parts(
+    decode: Callable[[list[bytes]], Iterator[Rows[Any]]], lines: Iterable[bytes]
+) -> Iterator[Rows[Any]]:
     iterator = iter(lines)
     while chunk := list(_some(iterator)):
         yield from decode(chunk)
@@ -91,8 +101,13 @@ def _some(lines: Iterator[bytes]) -> Iterator[bytes]:
             return
 
 
-def _decoder(kind: Kind, fields: Sequence[str]) -> Callable[[list[bytes]], Iterator[Rows[Any]]]:
-    columns = [(name, _checker(name, kind.domains[name])) for name in fields]
+Column = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+def _decoder(
+    kind: Kind, fields: Sequence[str], reader: Callable[[str, Domain], Column]
+) -> Callable[[list[bytes]], Iterator[Rows[Any]]]:
+    columns = [(name, reader(name, kind.domains[name])) for name in fields]
     missing = _defaults(kind, fields)
     tenant, width = list(fields).index("tenant_id"), len(fields)
 
@@ -124,7 +139,7 @@ def _defaults(kind: Kind, fields: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def _checker(name: str, domain: Domain) -> Callable[[Sequence[Any]], list[Any]]:
+def _checker(name: str, domain: Domain) -> Column:
     """What checks a column: each distinct value once."""
     accept = _accepted(name, domain)
 
@@ -137,6 +152,19 @@ def _checker(name: str, domain: Domain) -> Callable[[Sequence[Any]], list[Any]]:
 
     # 1, 1.0 and True are equal, and only one of them is what the field holds.
     return check if isinstance(domain, Text | Time | Json) else check_each
+
+
+def _converter(name: str, domain: Domain) -> Column:
+    """What makes of a checked column what records hold."""
+    match domain:
+        case Time() | Number():
+            return _checker(name, domain)
+        case Json():
+            return lambda column: [None if v is None else JsonText(v) for v in column]
+        case Word():
+            members = domain.members
+            return lambda column: [members.get(v, v) for v in column]
+    return lambda column: column
 
 
 def _accepted(name: str, domain: Domain) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from loki_storage.backup_archive import Archive, Member
-from loki_storage.backup_rows import Digest, decoded, lines_of
+from loki_storage.backup_rows import Digest, converted, decoded, lines_of
 from loki_storage.errors import RestoreRejected, SchemaOutdated, StorageError
 from loki_storage.models import KINDS, AuditEntry, Kind
 from loki_storage.plugins import find_backend, plugin_manager
@@ -38,12 +38,12 @@ class Table:
         raise NotImplementedError
 
     def parts(self) -> Iterator[Rows[Any]]:
-        """Its rows, checked, in parts."""
-        return decoded(self.kind, self.fields, self.lines())
+        """Its rows, in parts."""
+        return converted(self.kind, self.fields, self.lines())
 
     def check(self) -> None:
         """Read every row; ``RestoreRejected`` where one is none."""
-        for part in self.parts():
+        for part in decoded(self.kind, self.fields, self.lines()):
             self.highest = max(self.highest, *part.ids)
         if self.highest > HIGHEST_ID:
             raise RestoreRejected(f"{self.kind.table} has ids beyond 2^62: no ids would be left")
