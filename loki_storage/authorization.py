@@ -74,6 +74,13 @@ class Operations:
             cls: Any = type(self)
             self.__class__ = _asking(cls)
 
+    @not_an_operation
+    def authorize(self, action: str) -> None:
+        """Ask about an operation that is none of this class's methods: an export, a backup."""
+        if self._authority is not None and not _INSIDE.get():
+            with _inside():
+                self._authority.ask((action,))
+
     def _actions(self, name: str, arguments: tuple[object, ...]) -> tuple[str, ...]:
         """What a call of this method is asked as."""
         return (f"{type(self).__name__}.{name}",)

@@ -90,6 +90,7 @@ class BackupManager:
         checked_name(backup_name)
         if native and (self._tenant is not None or not include_audit):
             raise InvalidValue("native", "copies the whole store, with all tenants and the audit")
+        self.storage.authorize("storage.backup", self._actor)
         kept = None if metadata is None else parse(canonical(metadata, "metadata"))
         self._make_folder()
         self._sweep()
@@ -140,6 +141,7 @@ class BackupManager:
             else:
                 target = open_storage(target_url, create=True)
             with opened(archive) as tables, target as storage:
+                storage.authorize("storage.restore", self._actor)
                 return restore(
                     storage,
                     archive.manifest,

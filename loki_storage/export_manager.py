@@ -210,6 +210,10 @@ class ExportManager:
     ) -> dict[str, Any]:
         job = job_of(table, self._tenant, format, client_id, progress, asked)
         requested_by = str(ExportLog.domains["requested_by"].accept("requested_by", requested_by))
+        who = self._actor or requested_by
+        self.storage.session(tenant=self._tenant, actor=who).authorize(
+            f"{job.selection.source.name}.export"
+        )
         self._settle_left()
         with self._view(job.options.consistent) as reader:
             return self._run_job(job, reader, client_id or NO_CLIENT, requested_by)

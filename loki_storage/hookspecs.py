@@ -40,7 +40,8 @@ def loki_authorize(action: str, context: Any) -> None:
 
     ``action`` is ``table.method`` (``documents.create_document``, ``audit_trail.get_recent``,
     ``validations.select``), or ``session.method`` and ``storage.method`` for what is about more
-    than one table. ``context`` is the session's: tenant, actor, ``read_only``. What a plugin
+    than one table; ``documents.export``, ``storage.backup`` and ``storage.restore`` for what is no
+    session's. ``context`` is the session's: tenant, actor, ``read_only``. What a plugin
     itself reads while it decides is not asked for.
     """
 

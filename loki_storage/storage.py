@@ -260,6 +260,14 @@ class Storage(Operations):
         return self.backend.dump(tenant)
 
     @not_an_operation
+    def authorize(self, action: str, actor: Actor | str | None = None) -> None:
+        """Ask about an operation on the store as a whole, like ``storage.backup``."""
+        context = Context(tenant=EVERY_TENANT, actor=_actor(actor))
+        authority = authority_of(self._hooks, context)
+        if authority is not None:
+            authority.ask((action,))
+
+    @not_an_operation
     def close(self) -> None:
         """Release everything; idempotent."""
         self.backend.close()

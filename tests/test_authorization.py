@@ -3,12 +3,14 @@
 import inspect
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loki_storage import Intercept, Query, Session, Storage, hookimpl, open_storage
 from loki_storage.authorization import Operations, operations_of
+from loki_storage.backup_manager import BackupManager
 from loki_storage.errors import (
     DuplicateDocument,
     Forbidden,
@@ -17,6 +19,7 @@ from loki_storage.errors import (
     PluginError,
     StorageError,
 )
+from loki_storage.export_manager import ExportManager
 from loki_storage.models import AuditEntry, Document, DocumentTag, Tag, Validation
 from loki_storage.repositories.base import Repository
 from tests.stores import CLOCK, Unsteady, unsteady
@@ -329,3 +332,30 @@ def test_plugin_that_is_not_there_is_an_error_and_not_a_hole() -> None:
     with pytest.raises(InvalidValue):
         open_storage("memory://", plugins="acme-access")
     open_storage("memory://", plugins=["sqlite"]).close()
+
+
+def test_export_is_asked_for_before_anything_is_read_or_written(
+    kept: tuple[Unsteady, Storage], keeper: Gatekeeper, tenant: str, tmp_path: Path
+) -> None:
+    _, storage = kept
+    manager = ExportManager(storage, tmp_path / "exports", tenant=tenant, actor="alice")
+    keeper.refuses = lambda action: action == "documents.export"
+    with pytest.raises(Forbidden):
+        manager.export_documents("csv", None, "bob", consistent=False)
+    assert keeper.asked == ["documents.export"]
+    assert (keeper.contexts[0].tenant, keeper.contexts[0].actor.id) == (tenant, "alice")
+    assert not (tmp_path / "exports").exists()
+
+
+@pytest.mark.parametrize("action", ["storage.backup", "storage.restore"])
+def test_backup_and_restore_are_asked_for(keeper: Gatekeeper, tmp_path: Path, action: str) -> None:
+    with open_storage("memory://", plugins=[keeper]) as storage:
+        manager = BackupManager(storage, tmp_path / "backups", actor="operator")
+        if action == "storage.restore":
+            manager.create_backup("b")
+        keeper.refuses = lambda asked: asked == action
+        attempt = manager.create_backup if action == "storage.backup" else manager.restore_backup
+        with pytest.raises(Forbidden):
+            attempt("b")
+        assert keeper.contexts[keeper.asked.index(action)].actor.id == "operator"
+    assert action == "storage.restore" or not (tmp_path / "backups").exists()

@@ -94,3 +94,13 @@ def test_reserve_that_fails_costs_nothing(store: Storage) -> None:
         leases.take({Tag: 1})
     leases._backend = store.backend
     assert len(leases.take({Tag: 2})[Tag]) == 2
+
+
+def test_forgotten_leases_are_not_given_out() -> None:
+    """After a restore the store says that an id is taken: the others of its block may be, too."""
+    backend = MemoryBackend()
+    leases = IdLeases(backend)
+    before = [id for _ in range(4) for id in leases.take({Tag: 3})[Tag]]
+    leases.forget()
+    top = backend.reserve({Tag: 1})[Tag].start
+    assert min(leases.take({Tag: 3})[Tag]) > top > max(before)
