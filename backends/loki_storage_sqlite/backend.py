@@ -19,6 +19,7 @@ from loki_storage.errors import (
     SchemaOutdated,
     StorageDamaged,
     Unavailable,
+    Unsupported,
 )
 from loki_storage.protocol import Check
 from loki_storage_sql.backend import SqlBackend
@@ -78,6 +79,11 @@ class SqliteBackend(SqlBackend):
 
     def copy_file(self, path: str) -> None:
         """See ``Backend``: by SQLite's online backup, in one step, so that it is of one moment."""
+        if self._driver_connect is not sqlite3.connect:
+            raise Unsupported(
+                "a file that the host's own connect= opens may be encrypted, and a copy of it would "
+                "not be; back up its rows, without native"
+            )
         with self._connected() as connection, closing(sqlite3.connect(path)) as copy:
             # One step holds a read transaction: in several, each write of others starts it anew.
             connection.driver.backup(copy)

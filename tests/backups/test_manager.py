@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sqlite3
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -312,6 +313,19 @@ def test_native_copy_needs_a_file_and_is_whole(tmp_path: Path) -> None:
             manager.create_backup("copy", native=True, include_audit=False)
         assert manager.list_backups() == []
         assert os.listdir(tmp_path / "backups") == []
+
+
+def test_file_that_the_host_opens_itself_has_no_native_copy(tmp_path: Path) -> None:
+    """It may be encrypted; its rows can be backed up all the same."""
+
+    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+        return sqlite3.connect(*args, **options)
+
+    with open_storage(f"sqlite:///{tmp_path / 'own.db'}", connect=connect) as storage:
+        manager = BackupManager(storage, tmp_path / "b")
+        with pytest.raises(Unsupported, match="encrypted"):
+            manager.create_backup("copy", native=True)
+        assert manager.create_backup("rows")["native"] is False
 
 
 # Which go
