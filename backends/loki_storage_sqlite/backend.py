@@ -81,7 +81,7 @@ class SqliteBackend(SqlBackend):
         """See ``Backend``: by SQLite's online backup, in one step, so that it is of one moment."""
         if self._driver_connect is not sqlite3.connect:
             raise Unsupported(
-                "a file that the host's own connect= opens may be encrypted, and a copy of it would "
+                "a file that the host's own connect= opens may be encrypted, and a copy would "
                 "not be; back up its rows, without native"
             )
         with self._connected() as connection, closing(sqlite3.connect(path)) as copy:
