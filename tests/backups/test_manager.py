@@ -318,7 +318,7 @@ def test_native_copy_needs_a_file_and_is_whole(tmp_path: Path) -> None:
 def test_file_that_the_host_opens_itself_has_no_native_copy(tmp_path: Path) -> None:
     """It may be encrypted; its rows can be backed up all the same."""
 
-    def connect(*args: Any, **options: Any) -> sqlite3.Connection:
+    def connect(*args: Any, **options: Any) -> Any:
         return sqlite3.connect(*args, **options)
 
     with open_storage(f"sqlite:///{tmp_path / 'own.db'}", connect=connect) as storage:
