@@ -12,6 +12,8 @@ from loki_storage.query import Query
 from loki_storage.rows import Rows
 from loki_storage_contract.faulty.catalogue import Faulty, breaks
 
+__all__: list[str] = []
+
 Fields = Sequence[str]
 Row = tuple[Any, ...]
 
