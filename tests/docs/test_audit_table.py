@@ -227,6 +227,7 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
 }
 
 READING = (
+    "authorize",
     "count",
     "diff",
     "exists",
