@@ -4,6 +4,8 @@ Tests that need one carry the marker ``postgresql``. Where none can be had they 
 summary says so, and the run fails, unless it was told ``--without-postgresql``.
 """
 
+from __future__ import annotations  # older versions of pytest export fewer types
+
 from collections.abc import Generator
 from importlib.metadata import entry_points
 
@@ -57,7 +59,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, obj
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: "WorkerController", error: object) -> None:  # type: ignore[name-defined]  # noqa: F821
+def pytest_testnodedown(node: WorkerController, error: object) -> None:  # type: ignore[name-defined]  # noqa: F821
     output = getattr(node, "workeroutput", {})
     stash = node.config.stash
     stash[NOT_RUN] = max(stash[NOT_RUN], output.get("postgresql_not_run", 0))

@@ -10,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
+LOWEST = "LOKI_DEV_LOWEST"
+"""In the environment: work in .venv-lowest, with the lowest version of each dependency."""
+VENV = ROOT / (".venv-lowest" if LOWEST in os.environ else ".venv")
 STAMP = VENV / "loki-storage.stamp"
 SCRIPTS = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = str(SCRIPTS / ("python.exe" if os.name == "nt" else "python"))
@@ -34,8 +38,17 @@ def demo(arguments: list[str]) -> int:
 
 
 def test(arguments: list[str]) -> int:
-    """lint, then run the tests; arguments go to pytest (-x, --without-postgresql, a path)"""
+    """lint, then run the tests; --lowest, or arguments of pytest (-x, --without-postgresql)"""
+    if "--lowest" in arguments:
+        return test_lowest([argument for argument in arguments if argument != "--lowest"])
     return run_steps([*LINT, ("pytest", [*PYTEST, *arguments])])
+
+
+def test_lowest(arguments: list[str]) -> int:
+    """The tests alone, in an environment with the lowest version of every dependency."""
+    if LOWEST in os.environ:
+        return run_steps([("pytest", [*PYTEST, *arguments])])
+    return call_with([sys.executable, __file__, "test", "--lowest", *arguments], {LOWEST: "1"})
 
 
 def lint(arguments: list[str]) -> int:
@@ -94,7 +107,10 @@ def main(argv: list[str]) -> int:
 
 
 def usage() -> str:
-    lines = [f"  {name:6} {command.__doc__}" for name, command in COMMANDS.items()]
+    lines = [
+        f"  {name:6} {' '.join((command.__doc__ or '').split())}"
+        for name, command in COMMANDS.items()
+    ]
     return "\n".join([__doc__ or "", "", "commands:", *lines])
 
 
@@ -108,6 +124,12 @@ def accept_none(arguments: list[str]) -> None:
 
 def call(command: list[str], cwd: Path | None = ROOT) -> int:
     return subprocess.run(command, cwd=cwd, check=False).returncode
+
+
+def call_with(command: list[str], variables: dict[str, str]) -> int:
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **variables}, check=False
+    ).returncode
 
 
 def run_steps(steps: list[tuple[str, list[str]]]) -> int:
@@ -135,7 +157,7 @@ def set_up() -> None:
     """Bring .venv up to date. The stamp is written last: an interrupted set-up starts again."""
     if Path(PYTHON).exists() and STAMP.exists() and STAMP.read_text() == fingerprint():
         return
-    print("dev.py: setting up .venv (the first time takes a minute or two)", file=sys.stderr)
+    print(f"dev.py: setting up {VENV.name} (the first time takes a minute or two)", file=sys.stderr)
     if not Path(PYTHON).exists():
         make_environment()
     if not answers([PYTHON, "-m", "pip", "--version"]):
@@ -170,10 +192,32 @@ def install_pip() -> None:
 
 
 def install_project() -> None:
+    lowest = [f"{name}=={version}" for name, version in lowest_versions()]
     run_quietly(
-        [PYTHON, "-m", "pip", "install", "--editable", ".[dev]"],
+        [
+            PYTHON,
+            "-m",
+            "pip",
+            "install",
+            "--editable",
+            ".[dev]",
+            *(lowest if LOWEST in os.environ else []),
+        ],
         f"check the network and pip's settings; if .venv itself is broken, remove {VENV}",
     )
+
+
+def lowest_versions() -> Iterator[tuple[str, str]]:
+    """Of what users install: each dependency's lower bound, in the project's words."""
+    import tomllib  # from Python 3.11 on; older ones get as far as being told so
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    users = [extras[name] for name in ("postgresql", "parquet", "contract")]
+    for requirement in sum(users, project["dependencies"]):
+        found = re.match(r"([\w-]+)(?:\[[^]]*\])?>=([\d.]+)", requirement)
+        if found:
+            yield found[1], found[2]
 
 
 def answers(command: list[str]) -> bool:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import sqlalchemy as sa
@@ -146,7 +147,8 @@ def new_database(version: str, template: str | None = None) -> str:
     source = "template0" if template is None else sa.make_url(template).database
     server = superuser(version)
     _run(server, f'CREATE DATABASE "{name}" TEMPLATE "{source}"')
-    return sa.make_url(server).set(database=name).render_as_string(hide_password=False)
+    # Not by SQLAlchemy's URL: before 2.0.30 it loses percent signs of the password.
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 
 def _run(url: str, *statements: Any) -> None:
