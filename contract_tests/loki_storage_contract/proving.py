@@ -28,7 +28,7 @@ __all__ = ["Mode", "Proof", "Proofs", "names", "prove"]
 Mode = Literal["own", "every", "others"]
 """Which checks a fault meets: those of its own law, until one fails; one by one those of every law;
 or all but those of its own law, until one fails."""
-TIMEOUT = 600
+TIMEOUT = 1800
 """Seconds until a process that hangs is ended; a fault that makes the kit hang is not found."""
 
 

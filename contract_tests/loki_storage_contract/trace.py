@@ -60,8 +60,9 @@ class Trace:
         A backend is watched by one trace at a time: the last one that was asked to.
         """
         for method in _TRACED:
-            vars(backend).pop(method, None)
-            setattr(backend, method, self._noting(getattr(backend, method), f"{name}.{method}"))
+            found = getattr(backend, method)
+            original = getattr(found, "watched", found)
+            setattr(backend, method, self._noting(original, f"{name}.{method}"))
 
     def _noting(self, method: Callable[..., Any], name: str) -> Callable[..., Any]:
         @wraps(method)
@@ -77,6 +78,7 @@ class Trace:
             lazy = isgenerator(found) and not name.endswith("select")
             return self._quietly(found) if lazy else found
 
+        vars(call)["watched"] = method
         return call
 
     def _quietly(self, found: Iterator[Any]) -> Iterator[Any]:
