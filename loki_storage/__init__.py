@@ -6,9 +6,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from loki_storage.aio import (
-    AsyncStorage,
-)
 from loki_storage.batch import (
     Batch,
     Delete,
@@ -73,11 +70,6 @@ from loki_storage.health import (
 )
 from loki_storage.hookspecs import (
     hookimpl,
-)
-from loki_storage.intercepts import (
-    Intercept,
-    RecordedIntercept,
-    StoredIntercept,
 )
 from loki_storage.models import (
     AuditEntry,
@@ -159,6 +151,8 @@ from loki_storage.storage import (
 )
 
 if TYPE_CHECKING:
+    from loki_storage.aio import AsyncStorage
+    from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
     from loki_storage.repositories.retention import HoldRepository, RetentionRepository
     from loki_storage.retention import Plan, RetentionManager
 
@@ -287,10 +281,14 @@ __all__ = [
 ]
 
 _LATER = {
+    "AsyncStorage": "loki_storage.aio",
     "HoldRepository": "loki_storage.repositories.retention",
+    "Intercept": "loki_storage.intercepts",
     "Plan": "loki_storage.retention",
+    "RecordedIntercept": "loki_storage.intercepts",
     "RetentionManager": "loki_storage.retention",
     "RetentionRepository": "loki_storage.repositories.retention",
+    "StoredIntercept": "loki_storage.intercepts",
 }
 
 

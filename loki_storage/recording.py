@@ -6,7 +6,14 @@ from datetime import datetime
 import attrs
 
 from loki_storage.batch import Batch
-from loki_storage.errors import Conflict, Duplicate, NotFound, StaleWrite, StorageError
+from loki_storage.errors import (
+    Conflict,
+    Duplicate,
+    InvalidValue,
+    NotFound,
+    StaleWrite,
+    StorageError,
+)
 from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.models import (
     AuditEntry,
@@ -54,6 +61,8 @@ class Intercepts:
         first, then the lowest id. Raises ``DuplicateDocument`` or ``StaleWrite`` at commit where
         another writer recorded the same text at the same time; ``storage.run`` joins it (DUP-4).
         """
+        if not isinstance(intercept, Intercept):
+            raise InvalidValue("intercept", "must be an Intercept")
         known, live = self._read(intercept)
         if known is not None:
             return self._replayed(known, intercept)

@@ -28,7 +28,6 @@ from loki_storage.errors import (
     StorageError,
 )
 from loki_storage.health import Health, health_of
-from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
 from loki_storage.leases import IdLeases
 from loki_storage.masking import Masked, mask_of
 from loki_storage.models import DEFAULT_TENANT, AuditEntry, Record
@@ -36,7 +35,6 @@ from loki_storage.observing import Observed
 from loki_storage.plugins import find_backend, plugin_manager, register_plugins
 from loki_storage.protocol import Backend
 from loki_storage.query import Query
-from loki_storage.recording import Intercepts
 from loki_storage.repositories import (
     AuditRepository,
     CorrectionRepository,
@@ -60,6 +58,8 @@ from loki_storage.unit_of_work import (
 from loki_storage.values import Number
 
 if TYPE_CHECKING:
+    from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
+    from loki_storage.recording import Intercepts
     from loki_storage.repositories.retention import RetentionRepository
 
 __all__ = ["Session", "Storage", "open_storage"]
@@ -125,20 +125,24 @@ class Session(UnitOfWork):
         """
         return related(self, records, name, include_deleted)
 
-    def record_intercept(self, intercept: Intercept) -> RecordedIntercept:
+    def record_intercept(self, intercept: "Intercept") -> "RecordedIntercept":
         """Record what the interceptor saw, decided and changed, as one batch; idempotent."""
-        if not isinstance(intercept, Intercept):
-            raise InvalidValue("intercept", "must be an Intercept")
-        return Intercepts(self).record(intercept)
+        return self._intercepts.record(intercept)
 
-    def record_intercepts(self, intercepts: Sequence[Intercept]) -> list[RecordedIntercept]:
+    def record_intercepts(self, intercepts: "Sequence[Intercept]") -> "list[RecordedIntercept]":
         """Record many intercepts with one commit."""
         given = item_list("intercepts", intercepts)
         return [self.record_intercept(intercept) for intercept in given]
 
-    def get_intercept(self, validation_id: int) -> StoredIntercept | None:
+    def get_intercept(self, validation_id: int) -> "StoredIntercept | None":
         """What was recorded: ``to_report()`` and ``to_corrections()`` equal what came in."""
-        return Intercepts(self).get(validation_id)
+        return self._intercepts.get(validation_id)
+
+    @property
+    def _intercepts(self) -> "Intercepts":
+        from loki_storage.recording import Intercepts  # a third of what importing us would cost
+
+        return Intercepts(self)
 
 
 STREAM_TIMEOUT = 3600.0
