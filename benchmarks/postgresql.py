@@ -37,7 +37,7 @@ from tests.postgresql.servers import Server, running
 Statement = tuple[str, list[Any]]
 ROUNDS = 5
 WRITERS, APPENDS = 8, 40
-MANY, LARGEST_CALL = 20_000, 10_000
+MANY = 20_000
 
 
 class Databases:
@@ -335,8 +335,7 @@ def bulk_ratios(databases: Databases) -> Iterator[Ratio]:
     ]
 
     def create(session: Session) -> None:
-        for start in range(0, MANY, LARGEST_CALL):
-            session.documents.create_documents(given[start : start + LARGEST_CALL])
+        session.documents.create_documents(given)
 
     url, batches = databases.url(), []
     with open_storage(url) as storage:

@@ -146,7 +146,10 @@ class Reader(ABC):
         return {record.id: record for record in found}
 
     def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
-        """The answers of several queries, in one round trip where the backend can."""
+        """The answers of several queries, in one round trip where the backend can.
+
+        At one moment, or one after the other: a later answer is never older than an earlier one.
+        """
         return [list(self.select(query)) for query in queries]
 
     def count(self, query: Query) -> int:

@@ -82,6 +82,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_slow_ones_are_warnings_from_the_threshold_on(
     tenant: str, caplog: pytest.LogCaptureFixture, time: list[float]
 ) -> None:
+    caplog.set_level(logging.INFO, logger="loki_storage")
     with open_storage("memory://", slow_query=0.5) as storage:
         time[0] = 0.49
         with storage.session() as session:
@@ -96,6 +97,7 @@ def test_slow_ones_are_warnings_from_the_threshold_on(
 
 
 def test_threshold_0_is_never(caplog: pytest.LogCaptureFixture, time: list[float]) -> None:
+    caplog.set_level(logging.INFO, logger="loki_storage")
     time[0] = 10_000.0
     with open_storage("memory://", slow_query=0) as storage:
         work(storage, "default")

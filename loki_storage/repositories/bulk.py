@@ -34,7 +34,7 @@ Rule = Callable[[Chain, Sequence[Document]], Change | None]
 class BulkDocuments(Repository[Document]):
     """What one batch does to many documents.
 
-    With ``on_error="raise"`` it is part of the session's unit of work, up to 10,000 items, and one
+    With ``on_error="raise"`` it is part of the session's unit of work, up to 100,000 items, and one
     that is refused refuses all. With ``"report"`` batches of 100 are committed at once, in units of
     their own (``IllegalTransition`` in a session with pending writes), and there is an ``Outcome``
     for each item, in their order.

@@ -13,7 +13,7 @@ from loki_storage.models import Record
 __all__ = ["MAXIMUM_BATCH", "OnError", "Outcome", "checked_batch", "reported"]
 
 OnError = Literal["raise", "report"]
-MAXIMUM_BATCH = 10_000
+MAXIMUM_BATCH = 100_000
 """Items that one batch takes; ``on_error="report"`` takes any number."""
 REPORTED_AT_ONCE = 100
 """Items of a batch whose outcomes are reported."""

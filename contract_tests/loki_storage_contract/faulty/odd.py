@@ -22,9 +22,6 @@ class ReversePhysicalOrder(Faulty):
     def apply(self, batch: Batch) -> None:
         super().apply(Batch(batch.tenant, reversed(batch.operations)))
 
-    def select_many(self, queries: Any) -> list[list[Any]]:
-        return list(reversed(super().select_many(list(reversed(queries)))))
-
     def get_many(self, kind: Any, ids: Any, tenant: str | None) -> dict[int, Any]:
         return dict(reversed(super().get_many(kind, ids, tenant).items()))
 

@@ -320,6 +320,7 @@ CALLS: dict[str, Callable[[SqliteBackend], object]] = {
     "restore": lambda b: b.restore([], lambda view: None),
     "copy_file": lambda b: b.copy_file("copy.db"),
     "stats": lambda b: b.stats(),
+    "tidy": lambda b: b.tidy(),
     "engine": lambda b: b.engine(),
     "snapshot": lambda b: b.snapshot("a").__enter__(),
 }
