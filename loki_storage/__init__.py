@@ -152,6 +152,8 @@ from loki_storage.storage import (
 
 if TYPE_CHECKING:
     from loki_storage.aio import AsyncStorage
+    from loki_storage.backup_manager import BackupManager
+    from loki_storage.export_manager import ExportManager
     from loki_storage.intercepts import Intercept, RecordedIntercept, StoredIntercept
     from loki_storage.repositories.retention import HoldRepository, RetentionRepository
     from loki_storage.retention import Plan, RetentionManager
@@ -169,6 +171,7 @@ __all__ = [
     "Backend",
     "BackendSpec",
     "BackupError",
+    "BackupManager",
     "Batch",
     "BrokenReference",
     "Chain",
@@ -202,6 +205,7 @@ __all__ = [
     "ExportFormatSpec",
     "ExportLog",
     "ExportLogRepository",
+    "ExportManager",
     "Forbidden",
     "GateStatus",
     "Group",
@@ -282,6 +286,8 @@ __all__ = [
 
 _LATER = {
     "AsyncStorage": "loki_storage.aio",
+    "BackupManager": "loki_storage.backup_manager",
+    "ExportManager": "loki_storage.export_manager",
     "HoldRepository": "loki_storage.repositories.retention",
     "Intercept": "loki_storage.intercepts",
     "Plan": "loki_storage.retention",
