@@ -13,11 +13,17 @@ import attrs
 from loki_storage.models import KINDS
 from loki_storage.values import Domain, Json
 
-__all__ = ["MASK", "RESULTS", "Column", "ExportFormatSpec", "ExportTable", "Row", "field_domain"]
+__all__ = [
+    "FIELDS",
+    "RESULTS",
+    "Column",
+    "ExportFormatSpec",
+    "ExportTable",
+    "Row",
+    "field_domain",
+]
 
 Row = tuple[Any, ...]
-MASK = "***"
-"""What a masked field reads."""
 RESULTS = "results"
 """The column that holds a validation's results as a JSON array (``include_results``)."""
 
@@ -73,10 +79,10 @@ def field_domain(name: str) -> Domain | None:
     A file says which fields it has and nothing of their types; the name is enough (a test keeps
     fields of one name to one type).
     """
-    return _DOMAINS.get(name)
+    return FIELDS.get(name)
 
 
-_DOMAINS: dict[str, Domain] = {
+FIELDS: dict[str, Domain] = {
     RESULTS: Json(nullable=True),
     **{name: domain for kind in KINDS.values() for name, domain in kind.domains.items()},
 }

@@ -12,6 +12,7 @@ from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.export_format import ExportFormatSpec, Row
 from loki_storage.export_formats import find_format, format_options
 from loki_storage.export_source import SOURCES, Selection, select
+from loki_storage.masking import Mask
 from loki_storage.models import ExportLog
 from loki_storage.protocol import Reader
 from loki_storage.storage import Session
@@ -147,11 +148,12 @@ def job_of(
     client_id: str | None,
     progress: Progress | None,
     asked: Mapping[str, Any],
+    imposed: Mask,
 ) -> Job:
     """Check all that was asked for; ``InvalidField`` and ``InvalidValue``."""
     spec = find_format(format)
     selecting = {name: asked[name] for name in SELECTING if name in asked}
     others = {name: asked[name] for name in asked if name not in SELECTING}
-    selection = select(SOURCES[table], tenant, client_id=client_id, **selecting)
+    selection = select(SOURCES[table], tenant, client_id=client_id, imposed=imposed, **selecting)
     options, write_options = _split(others, spec)
     return Job(spec, selection, options, write_options, progress)

@@ -7,7 +7,7 @@ Whatever goes wrong on the way, nothing stands under the final name, and the log
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,6 +24,7 @@ from loki_storage.errors import (
 )
 from loki_storage.export_job import Job, Progress, job_of
 from loki_storage.export_reader import read_export
+from loki_storage.masking import mask_of
 from loki_storage.models import DEFAULT_TENANT, ExportLog
 from loki_storage.protocol import Reader
 from loki_storage.rules.change import NO_CLIENT, Actor
@@ -46,7 +47,9 @@ class ExportManager:
     """Exports of one tenant of a store, in a folder of its own (0700, files 0600).
 
     ``storage``: by default that of the settings. ``actor``: who acts, for the audit trail; by
-    default who requests each export. Safe for threads and processes that share the folder.
+    default who requests each export. ``mask``: as in ``Storage.session``, for whoever is given this
+    manager: these fields read ``***`` in all that it exports and lists, and it cannot be asked
+    about them. Safe for threads and processes that share the folder.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class ExportManager:
         *,
         actor: Actor | str | None = None,
         tenant: str = DEFAULT_TENANT,
+        mask: Iterable[str] = (),
     ) -> None:
         self._storage = storage
+        self._mask = mask_of(mask)
         self._folder = Path(os.path.abspath(export_dir))
         self._actor, self._tenant = actor, checked_tenant(tenant)
 
@@ -164,7 +169,10 @@ class ExportManager:
     ) -> list[ExportLog]:
         """Logs, newest first; an export whose process is gone is told as failed."""
         self._settle_left()
-        return self._run(lambda session: session.exports.get_history(client_id, limit, offset))
+        return self._run(
+            lambda session: session.exports.get_history(client_id, limit, offset),
+            mask=self._mask.names,
+        )
 
     def delete_export(self, export_id: int) -> bool:
         """Remove an export's file and keep its log; whether there was a file.
@@ -208,12 +216,11 @@ class ExportManager:
         progress: Progress | None,
         asked: dict[str, Any],
     ) -> dict[str, Any]:
-        job = job_of(table, self._tenant, format, client_id, progress, asked)
+        job = job_of(table, self._tenant, format, client_id, progress, asked, self._mask)
         requested_by = str(ExportLog.domains["requested_by"].accept("requested_by", requested_by))
         who = self._actor or requested_by
-        self.storage.session(tenant=self._tenant, actor=who).authorize(
-            f"{job.selection.source.name}.export"
-        )
+        asking = self.storage.session(tenant=self._tenant, actor=who, mask=self._mask.names)
+        asking.authorize(f"{job.selection.source.name}.export")
         self._settle_left()
         with self._view(job.options.consistent) as reader:
             return self._run_job(job, reader, client_id or NO_CLIENT, requested_by)
@@ -325,8 +332,10 @@ class ExportManager:
         backend = self.storage.backend
         return backend.snapshot(self._tenant) if consistent else nullcontext(backend)
 
-    def _run(self, fn: Callable[[Session], T], actor: Actor | str | None = None) -> T:
-        return self.storage.run(fn, tenant=self._tenant, actor=actor or self._actor)
+    def _run(
+        self, fn: Callable[[Session], T], actor: Actor | str | None = None, **options: Any
+    ) -> T:
+        return self.storage.run(fn, tenant=self._tenant, actor=actor or self._actor, **options)
 
     # What was left, and what is to go
 

@@ -6,8 +6,9 @@ from os import PathLike
 from typing import Any
 
 from loki_storage.errors import ExportError
-from loki_storage.export_format import MASK, field_domain
+from loki_storage.export_format import field_domain
 from loki_storage.export_formats import find_format, find_format_of_file, format_options
+from loki_storage.masking import MASK
 from loki_storage.values import Boolean, Integer, Json, JsonText, Number, Time, parse
 
 __all__ = ["read_export"]

@@ -4,7 +4,7 @@ Everything is checked before anything is written: unknown filters, fields and va
 errors (EXP-1, QRY-2).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -13,8 +13,9 @@ import attrs
 
 from loki_storage.enums import EntityType
 from loki_storage.errors import InvalidField, InvalidValue
-from loki_storage.export_format import MASK, RESULTS, Column, ExportTable, Row
+from loki_storage.export_format import FIELDS, RESULTS, Column, ExportTable, Row, field_domain
 from loki_storage.export_formats.json import object_encoder
+from loki_storage.masking import Mask
 from loki_storage.models import (
     AuditEntry,
     Correction,
@@ -38,10 +39,11 @@ from loki_storage.query import (
     any_of,
     equals,
 )
-from loki_storage.values import Json, JsonText, JsonValue, Text, Time, canonical, parse
+from loki_storage.values import Json, JsonText, JsonValue, Text, Time
 
 __all__ = ["SOURCES", "Selection", "Source", "select"]
 
+NOTHING = Mask()
 RESULTS_AT_ONCE = 10
 """Validations whose results are read together."""
 
@@ -76,7 +78,7 @@ class Selection:
     source: Source
     query: Query
     fields: tuple[str, ...]
-    mask: tuple[str, ...]
+    mask: Mask
     include_results: bool
     filters: dict[str, JsonValue]
 
@@ -88,11 +90,10 @@ class Selection:
     def rows(self, reader: Reader) -> Iterator[Row]:
         """The rows, in the total order, masked."""
         if self.include_results:
-            rows = _with_results(reader, self.query, self.fields)
+            rows = _with_results(reader, self.query, self.fields, self.mask)
         else:
             rows = reader.rows(self.query, self.fields)
-        masks = self._masks()
-        return (_masked(row, masks) for row in rows) if masks else rows
+        return self.mask.rows(rows, self._names, {c.name: c.domain for c in self._columns()})
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -100,22 +101,12 @@ class Selection:
 
     def _columns(self) -> Iterator[Column]:
         for name in self._names:
-            if name in self.mask:
+            if self.mask.whole(name):
                 yield Column(name, Text())
             elif name == RESULTS and self.include_results:
                 yield Column(name, Json())
             else:
                 yield Column(name, domain_of(self.source.kind, name))
-
-    def _masks(self) -> dict[int, Callable[[Any], Any]]:
-        masks: dict[int, Callable[[Any], Any]] = {}
-        for place, name in enumerate(self._names):
-            paths = [m.split(".")[1:] for m in self.mask if m.partition(".")[0] == name]
-            if [] in paths:
-                masks[place] = _hidden
-            elif paths:
-                masks[place] = _hider(paths)
-        return masks
 
 
 def select(
@@ -130,8 +121,13 @@ def select(
     include_deleted: bool = False,
     include_results: bool = False,
     mask: Sequence[str] = (),
+    imposed: Mask = NOTHING,
 ) -> Selection:
-    """Check what was asked for. Raises ``InvalidField`` and ``InvalidValue``."""
+    """Check what was asked for. Raises ``InvalidField`` and ``InvalidValue``.
+
+    ``mask``: what the caller hides; ``imposed``: what is hidden from the caller, who can therefore
+    not ask about it.
+    """
     kind = source.kind
     if include_results and kind is not Validation:
         raise InvalidField("include_results", "is for validations")
@@ -149,11 +145,13 @@ def select(
         "versions": versions if versions != "heads" else None,
         "include_deleted": include_deleted or None,
         "include_results": include_results or None,
-        "mask": _checked_mask(kind, mask, include_results) or None,
+        "mask": [*imposed.names, *_checked_mask(mask)] or None,
     }
     told |= {name: value for name, value in options.items() if value is not None}
     query = Query(kind, tenant, all_of(*conditions))
-    return Selection(source, query, chosen, tuple(mask), include_results, told)
+    imposed.check(query)
+    hidden = Mask.named((*imposed.names, *mask))
+    return Selection(source, query, chosen, hidden, include_results, told)
 
 
 # Which rows
@@ -266,64 +264,24 @@ def _names(argument: str, names: Any) -> list[Any]:
     return list(names)
 
 
-def _checked_mask(kind: Kind, mask: Sequence[str], include_results: bool) -> list[JsonValue]:
+def _checked_mask(mask: Sequence[str]) -> list[JsonValue]:
+    """Fields of any kind, and paths into JSON: an audit entry tells of fields of all kinds."""
     for name in _names("mask", mask):
-        field, dot, _ = name.partition(".") if isinstance(name, str) else (name, "", "")
-        if field == RESULTS and include_results:
-            continue
-        if dot and not isinstance(domain_of(kind, field), Json):
+        field, dot, _ = name.partition(".") if isinstance(name, str) else ("", "", "")
+        domain = field_domain(field)
+        if domain is None:
+            raise InvalidField(name, "is not a field that could be masked", FIELDS)
+        if dot and not isinstance(domain, Json):
             raise InvalidField(name, "is no path into a JSON field")
-        domain_of(kind, field)
     return list(mask)
-
-
-# Masks
-
-
-def _masked(row: Row, masks: Mapping[int, Callable[[Any], Any]]) -> Row:
-    cells = list(row)
-    for place, mask in masks.items():
-        cells[place] = mask(cells[place])
-    return tuple(cells)
-
-
-def _hidden(value: Any) -> str:
-    return MASK
-
-
-def _hider(paths: list[list[str]]) -> Callable[[Any], Any]:
-    def hide(text: str | None) -> JsonText | None:
-        if text is None:
-            return None
-        value = parse(text)
-        for path in paths:
-            value = _hide(value, path)
-        return canonical(value, bounded=False)
-
-    return hide
-
-
-def _hide(value: JsonValue, path: list[str]) -> JsonValue:
-    """The value with what is at the path masked, in each item of arrays on the way."""
-    if not path:
-        return MASK
-    first, *rest = path
-    if isinstance(value, list):
-        return [
-            _hide(item, rest if first == str(place) else path)
-            if first == str(place) or not first.isdecimal()
-            else item
-            for place, item in enumerate(value)
-        ]
-    if isinstance(value, dict) and first in value:
-        return {key: _hide(item, rest) if key == first else item for key, item in value.items()}
-    return value
 
 
 # Validations with their results
 
 
-def _with_results(reader: Reader, query: Query, fields: tuple[str, ...]) -> Iterator[Row]:
+def _with_results(
+    reader: Reader, query: Query, fields: tuple[str, ...], mask: Mask
+) -> Iterator[Row]:
     """The rows, each with the JSON array of its results; some validations at a time."""
     names = tuple(ValidationResult.domains)
     columns = tuple(Column(name, domain) for name, domain in ValidationResult.domains.items())
@@ -333,7 +291,7 @@ def _with_results(reader: Reader, query: Query, fields: tuple[str, ...]) -> Iter
     while chunk := list(islice(rows, RESULTS_AT_ONCE)):
         found: dict[int, list[str]] = {row[0]: [] for row in chunk}
         of = Query(ValidationResult, query.tenant, In("validation_id", tuple(found)))
-        for result in reader.rows(of, names):
+        for result in mask.rows(reader.rows(of, names), names, ValidationResult.domains):
             found[result[place]].append(encode(result).decode())
         for id, *row in chunk:
             yield (*row, JsonText(f"[{','.join(found[id])}]"))

@@ -11,13 +11,13 @@ The session reads the store through ``Masked``, so that no read can pass by the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
 from loki_storage.batch import Batch
 from loki_storage.errors import Forbidden, InvalidField, InvalidValue, ReadOnly
-from loki_storage.models import KINDS, Kind, Record
+from loki_storage.models import KINDS, Kind, Record, domain_of
 from loki_storage.protocol import Backend, Count, Day, Group, Measure
 from loki_storage.query import (
     And,
@@ -32,7 +32,7 @@ from loki_storage.query import (
     Query,
     Text,
 )
-from loki_storage.values import Json, JsonValue, Word, canonical, parse
+from loki_storage.values import Domain, Json, JsonValue, Word, canonical, parse
 from loki_storage.values import Text as TextDomain
 
 __all__ = ["MASK", "Mask", "Masked", "check_readable", "mask_of"]
@@ -53,12 +53,29 @@ class Mask:
 
     paths: Mapping[str, tuple[Path, ...]] = attrs.field(factory=dict)
 
+    @classmethod
+    def named(cls, names: Iterable[str]) -> Self:
+        """The mask of names like ``title`` and ``metadata_json.customer``, unchecked."""
+        paths: dict[str, tuple[Path, ...]] = {}
+        for name in names:
+            field, *path = name.split(".")
+            paths[field] = (*paths.get(field, ()), tuple(path))
+        return cls(paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(".".join((field, *path)) for field in self.paths for path in self.paths[field])
+
     def __bool__(self) -> bool:
         return bool(self.paths)
 
     def __contains__(self, field: object) -> bool:
         """Whether the field is masked, or a part of it."""
         return field in self.paths
+
+    def whole(self, field: str) -> bool:
+        """Whether all of the field is masked."""
+        return () in self.paths.get(field, ())
 
     def of(self, field: str, value: JsonValue) -> JsonValue:
         """The value of a field as it may be read."""
@@ -85,6 +102,62 @@ class Mask:
             value = {when: self.of(field, item) for when, item in value.items()}
         return self.of(field, value)
 
+    def masks(self, columns: Mapping[str, Domain]) -> dict[str, Callable[[Any], Any]]:
+        """What becomes of the stored values of those of these fields that are masked."""
+        masked = (field for field in columns if self and (field in TOLD or field in self))
+        return {field: self._masker(field, columns[field]) for field in masked}
+
+    def rows(
+        self,
+        rows: Iterator[tuple[Any, ...]],
+        fields: Sequence[str],
+        domains: Mapping[str, Domain],
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of stored values of these fields, as they may be read."""
+        masks = self.masks({field: domains[field] for field in fields})
+        changed = [(n, masks[field]) for n, field in enumerate(fields) if field in masks]
+        return (_masked_row(row, changed) for row in rows) if changed else rows
+
+    def check(self, query: Query) -> None:
+        """``InvalidField`` where the answer would tell of what is masked."""
+        self._check_condition(query.where)
+        for order in query.order:
+            self.refuse(order.field)
+
+    def refuse(self, field: str) -> None:
+        """``InvalidField`` for a field that cannot be asked about."""
+        if field in self or (field in TOLD and self):
+            raise InvalidField(field, "is masked in this session: it cannot be asked about")
+
+    def _masker(self, field: str, domain: Domain) -> Callable[[Any], Any]:
+        if not isinstance(domain, Json):
+            return lambda value: MASK
+
+        def masked(text: str | None) -> Any:
+            value = self.of(field, None if text is None else parse(text))
+            told = self.told(value) if field in TOLD else value
+            return None if told is None else canonical(told, field, bounded=False)
+
+        return masked
+
+    def _check_condition(self, condition: Condition) -> None:
+        match condition:
+            case And(parts) | Or(parts):
+                for part in parts:
+                    self._check_condition(part)
+            case Not(inner):
+                self._check_condition(inner)
+            case JsonEquals(field, path):
+                hidden = self.paths.get(field, ())
+                if field in TOLD or any(_meet(path, each) for each in hidden):
+                    self.refuse(field)
+            case InQuery(field, query, its_field):
+                self.refuse(field)
+                self.refuse(its_field)
+                self.check(query)
+            case Compare(field) | In(field) | IsNull(field) | Text(field=field):
+                self.refuse(field)
+
 
 def mask_of(names: Iterable[str]) -> Mask:
     """The mask of such names.
@@ -94,14 +167,10 @@ def mask_of(names: Iterable[str]) -> Mask:
     """
     if isinstance(names, str | bytes) or not isinstance(names, Iterable):
         raise InvalidValue("mask", "must be a sequence of names")
-    paths: dict[str, tuple[Path, ...]] = {}
-    for name in names:
-        field, *path = _checked(name)
-        paths[field] = (*paths.get(field, ()), tuple(path))
-    return Mask(paths)
+    return Mask.named([_checked(name) for name in names])
 
 
-def _checked(name: object) -> list[str]:
+def _checked(name: object) -> str:
     known = {field: domain for kind in _public() for field, domain in kind.domains.items()}
     steps = name.split(".") if isinstance(name, str) else []
     domain = known.get(steps[0]) if steps else None
@@ -113,7 +182,7 @@ def _checked(name: object) -> list[str]:
         raise InvalidField(name, "cannot be masked: only text and JSON can")
     if len(steps) > 1 and not isinstance(domain, Json):
         raise InvalidField(name, "is not a path into a JSON field")
-    return steps
+    return ".".join(steps)
 
 
 def _public() -> list[Kind]:
@@ -145,7 +214,7 @@ class Masked(Backend):
         self._known: dict[Kind, dict[str, Callable[[Any], Any]]] = {}
 
     def select(self, query: Query) -> Iterator[Any]:
-        self._check(query)
+        self._mask.check(query)
         return map(self._masked, self._backend.select(query))
 
     def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
@@ -154,41 +223,37 @@ class Masked(Backend):
 
     def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
         for query in queries:
-            self._check(query)
+            self._mask.check(query)
         return [list(map(self._masked, found)) for found in self._backend.select_many(queries)]
 
     def count(self, query: Query) -> int:
-        self._check(query)
+        self._mask.check(query)
         return self._backend.count(query)
 
     def exists(self, query: Query) -> bool:
-        self._check(query)
+        self._mask.check(query)
         return self._backend.exists(query)
 
     def aggregate(
         self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
     ) -> list[Group]:
-        self._check(query)
+        self._mask.check(query)
         for part in (*by, *measures):
-            self._refuse(part if isinstance(part, str) else getattr(part, "field", ""))
+            self._mask.refuse(part if isinstance(part, str) else getattr(part, "field", ""))
         return self._backend.aggregate(query, by, measures)
 
     def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        self._check(query)
-        masks = self._masks(query.kind)
-        changed = [(n, masks[field]) for n, field in enumerate(fields) if field in masks]
-        for row in self._backend.rows(query, fields):
-            cells = list(row)
-            for n, mask in changed:
-                cells[n] = mask(cells[n])
-            yield tuple(cells)
+        self._mask.check(query)
+        for field in fields:
+            domain_of(query.kind, field)
+        yield from self._mask.rows(self._backend.rows(query, fields), fields, query.kind.domains)
 
     def search(self, query: Query) -> Iterator[Any]:
-        self._check(query)
+        self._mask.check(query)
         return map(self._masked, self._backend.search(query))
 
     def explain(self, query: Query) -> str:
-        self._check(query)
+        self._mask.check(query)
         return self._backend.explain(query)
 
     def reserve(self, counts: Mapping[Kind, int]) -> dict[Kind, range]:
@@ -207,50 +272,18 @@ class Masked(Backend):
         return record.replaced({field: mask(record.stored(field)) for field, mask in masks.items()})
 
     def _masks(self, kind: Kind) -> dict[str, Callable[[Any], Any]]:
-        """What becomes of the stored values of a kind's masked fields."""
         if kind not in self._known:
-            masked = (field for field in kind.domains if field in TOLD or field in self._mask)
-            self._known[kind] = {field: self._masker(kind, field) for field in masked}
+            self._known[kind] = self._mask.masks(kind.domains)
         return self._known[kind]
 
-    def _masker(self, kind: Kind, field: str) -> Callable[[Any], Any]:
-        if not isinstance(kind.domains[field], Json):
-            return lambda value: MASK
 
-        def masked(text: str | None) -> Any:
-            value = self._mask.of(field, None if text is None else parse(text))
-            told = self._mask.told(value) if field in TOLD else value
-            return None if told is None else canonical(told, field, bounded=False)
-
-        return masked
-
-    def _check(self, query: Query) -> None:
-        """``InvalidField`` where the answer would tell of what is masked."""
-        self._check_condition(query.where)
-        for order in query.order:
-            self._refuse(order.field)
-
-    def _check_condition(self, condition: Condition) -> None:
-        match condition:
-            case And(parts) | Or(parts):
-                for part in parts:
-                    self._check_condition(part)
-            case Not(inner):
-                self._check_condition(inner)
-            case JsonEquals(field, path):
-                hidden = self._mask.paths.get(field, ())
-                if field in TOLD or any(_meet(path, each) for each in hidden):
-                    self._refuse(field)
-            case InQuery(field, query, its_field):
-                self._refuse(field)
-                self._refuse(its_field)
-                self._check(query)
-            case Compare(field) | In(field) | IsNull(field) | Text(field=field):
-                self._refuse(field)
-
-    def _refuse(self, field: str) -> None:
-        if field in self._mask or (field in TOLD and self._mask):
-            raise InvalidField(field, "is masked in this session: it cannot be asked about")
+def _masked_row(
+    row: tuple[Any, ...], masks: Iterable[tuple[int, Callable[[Any], Any]]]
+) -> tuple[Any, ...]:
+    cells = list(row)
+    for place, mask in masks:
+        cells[place] = mask(cells[place])
+    return tuple(cells)
 
 
 def _meet(path: Sequence[str | int], hidden: Path) -> bool:

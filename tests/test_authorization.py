@@ -338,12 +338,15 @@ def test_export_is_asked_for_before_anything_is_read_or_written(
     kept: tuple[Unsteady, Storage], keeper: Gatekeeper, tenant: str, tmp_path: Path
 ) -> None:
     _, storage = kept
-    manager = ExportManager(storage, tmp_path / "exports", tenant=tenant, actor="alice")
+    manager = ExportManager(
+        storage, tmp_path / "exports", tenant=tenant, actor="alice", mask=["title"]
+    )
     keeper.refuses = lambda action: action == "documents.export"
     with pytest.raises(Forbidden):
         manager.export_documents("csv", None, "bob", consistent=False)
     assert keeper.asked == ["documents.export"]
     assert (keeper.contexts[0].tenant, keeper.contexts[0].actor.id) == (tenant, "alice")
+    assert keeper.contexts[0].mask.names == ("title",)
     assert not (tmp_path / "exports").exists()
 
 

@@ -22,7 +22,15 @@ from loki_storage.errors import (
     Unsupported,
 )
 from loki_storage.export_manager import ExportManager, read_export
-from loki_storage.models import Document, ExportLog
+from loki_storage.models import (
+    AuditEntry,
+    Correction,
+    Document,
+    ExportLog,
+    Kind,
+    Validation,
+    ValidationResult,
+)
 from loki_storage.query import Query, equals
 from tests.conftest import Open
 from tests.exports.conftest import CLIENT
@@ -159,6 +167,67 @@ def test_masks_reach_into_results(manager: ExportManager) -> None:
         "json", CLIENT, "alice", include_results=True, mask=["results.message"]
     )
     assert rows(told)[0]["results"][0]["message"] == "***"
+
+
+TABLES: dict[str, Kind] = {
+    "documents": Document,
+    "validations": Validation,
+    "results": ValidationResult,
+    "corrections": Correction,
+    "audit_trail": AuditEntry,
+}
+NAMES = ("title", "message", "metadata_json.who")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_masked_manager_exports_what_a_masked_session_reads(
+    store: Storage, tenant: str, folder: Path, table: str
+) -> None:
+    kind = TABLES[table]
+    manager = ExportManager(store, folder, tenant=tenant, mask=NAMES)
+    told = getattr(manager, f"export_{table}")("json", None, "auditor", include_deleted=True)
+    with store.session(tenant=tenant, mask=NAMES) as session:
+        want = [
+            {name: getattr(r, name) for name in kind.domains}
+            for r in session.select(session.query(kind))
+        ]
+    found = rows(told)
+    ids = {row["id"] for row in found}
+    assert found == [row for row in want if row["id"] in ids]
+    assert found
+    assert "=1+1" not in Path(told["file_path"]).read_text()
+
+
+def test_masked_manager_masks_nested_results(store: Storage, tenant: str, folder: Path) -> None:
+    manager = ExportManager(store, folder, tenant=tenant, mask=NAMES)
+    told = manager.export_validations("json", CLIENT, "auditor", include_results=True)
+    assert rows(told)[0]["results"][0]["message"] == "***"
+
+
+def test_masked_manager_cannot_be_asked_about_what_it_hides(
+    store: Storage, tenant: str, folder: Path, manager: ExportManager
+) -> None:
+    masked = ExportManager(store, folder, tenant=tenant, mask=NAMES)
+    for filters in ({"title": "=1+1"}, {"metadata_json.who": "x"}):
+        with pytest.raises(InvalidField, match="masked"):
+            masked.export_documents("csv", CLIENT, "auditor", filters=filters)
+    assert masked.export_documents("csv", CLIENT, "auditor", {"metadata_json.region": "EU"})
+    manager.export_documents("csv", CLIENT, "alice", {"title": "=1+1"})
+    assert [log.filters for log in masked.get_export_history()] == [
+        {"title": "***"},
+        {"metadata_json.region": "EU", "mask": list(NAMES)},
+    ]
+
+
+@pytest.mark.parametrize("mask", ["title", ["titel"], ["created_at"]])
+def test_managers_mask_is_checked_like_a_sessions(store: Storage, mask: Any) -> None:
+    with pytest.raises((InvalidField, InvalidValue)):
+        ExportManager(store, mask=mask)
+
+
+def test_trail_exported_with_a_mask_tells_nothing_of_it(manager: ExportManager) -> None:
+    told = manager.export_audit_trail("json", None, "alice", mask=["title", "metadata_json.who"])
+    assert {str(row["changes"]).count("=1+1") for row in rows(told)} == {0}
 
 
 def test_export_sees_one_moment(manager: ExportManager, begin: Open) -> None:
