@@ -15,12 +15,13 @@ from loki_storage.query import In, InQuery, Order, Query, equals
 from loki_storage.query_builder import QueryBuilder
 from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
-from loki_storage.repositories.outcomes import OnError, Outcome, checked_batch, reported
+from loki_storage.repositories.outcomes import OnError, Outcome, written
 from loki_storage.repositories.tags import TagRepository
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
 from loki_storage.rules.change import Change
 from loki_storage.rules.names import item_list, name_list
+from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["BulkDocuments", "Documents"]
 
@@ -145,17 +146,10 @@ class BulkDocuments(Repository[Document]):
         write: Callable[..., list[Document]],
         on_error: OnError,
     ) -> list[Document] | list[Outcome[Document]]:
-        checked_batch(items, on_error)
-        if on_error == "raise":
-            with self._session.as_one():
-                return write(self, items)
-        self._session.fresh()
+        def on(session: UnitOfWork, some: Sequence[T]) -> list[Document]:
+            return write(type(self)(session), some)
 
-        def commit(some: Sequence[T]) -> list[Document]:
-            with self._session.fresh() as session:
-                return write(type(self)(session), some)
-
-        return reported(items, names, commit)
+        return written(self._session, items, names, on, on_error)
 
     def _ids(self, documents: Documents) -> list[int]:
         if isinstance(documents, QueryBuilder):

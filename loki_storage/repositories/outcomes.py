@@ -9,8 +9,9 @@ import attrs
 
 from loki_storage.errors import InvalidValue, ReadOnly, ResultTooLarge, StorageError, Unavailable
 from loki_storage.models import Record
+from loki_storage.unit_of_work import UnitOfWork
 
-__all__ = ["MAXIMUM_BATCH", "OnError", "Outcome", "checked_batch", "reported"]
+__all__ = ["MAXIMUM_BATCH", "OnError", "Outcome", "checked_batch", "reported", "written"]
 
 OnError = Literal["raise", "report"]
 MAXIMUM_BATCH = 100_000
@@ -48,6 +49,27 @@ def checked_batch(items: Sequence[T], on_error: str) -> Sequence[T]:
             'give fewer, or on_error="report" for bounded batches'
         )
     return items
+
+
+def written(
+    session: UnitOfWork,
+    items: Sequence[T],
+    names: Sequence[int],
+    write: Callable[[Any, Sequence[T]], list[R]],
+    on_error: str,
+) -> list[R] | list[Outcome[R]]:
+    """What ``write(session, items)`` gives: one part of this unit of work, or outcomes (TXN-9)."""
+    checked_batch(items, on_error)
+    if on_error == "raise":
+        with session.as_one():
+            return write(session, items)
+    session.fresh()  # refuses where anything is pending, also without items
+
+    def commit(some: Sequence[T]) -> list[R]:
+        with session.fresh() as unit:
+            return write(unit, some)
+
+    return reported(items, names, commit)
 
 
 def reported(items: Sequence[T], names: Sequence[int], write: Write[T, R]) -> list[Outcome[R]]:

@@ -1,9 +1,9 @@
 """Validations and what their gates said."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal, overload
 
 from loki_storage.authorization import not_an_operation
 from loki_storage.enums import GateStatus, ResultScope, RiskLevel, Severity
@@ -29,13 +29,17 @@ from loki_storage.query_builder.dates import Moment
 from loki_storage.query_builder.visibility import visible
 from loki_storage.repositories import races
 from loki_storage.repositories.base import DEFAULT_LIMIT
+from loki_storage.repositories.outcomes import OnError, Outcome, written
 from loki_storage.repositories.validation_statistics import ValidationStatistics
 from loki_storage.rules import validations as rules
 from loki_storage.rules.change import Change
 from loki_storage.rules.names import item_list, name_list
+from loki_storage.unit_of_work import UnitOfWork
 from loki_storage.values import JsonValue
 
 __all__ = ["ValidationRepository"]
+
+Described = Mapping[str, Any]
 
 
 class ValidationRepository(ValidationStatistics):
@@ -122,21 +126,40 @@ class ValidationRepository(ValidationStatistics):
         }
         return self.add_results(validation_id, [result])[0]
 
+    @overload
     def add_results(
-        self, validation_id: int, results: Iterable[Mapping[str, Any]]
-    ) -> list[ValidationResult]:
-        """What several gates said: mappings of ``add_result``'s arguments; one batch."""
-        validation, document = self._running(validation_id)
+        self,
+        validation_id: int,
+        results: Iterable[Described],
+        on_error: Literal["raise"] = "raise",
+    ) -> list[ValidationResult]: ...
+    @overload
+    def add_results(
+        self,
+        validation_id: int,
+        results: Iterable[Described],
+        on_error: Literal["report"],
+    ) -> list[Outcome[ValidationResult]]: ...
+    def add_results(
+        self,
+        validation_id: int,
+        results: Iterable[Described],
+        on_error: OnError = "raise",
+    ) -> list[ValidationResult] | list[Outcome[ValidationResult]]:
+        """What several gates said: mappings of ``add_result``'s arguments.
+
+        One batch, all or nothing; with ``on_error="report"`` batches of 100 that are committed at
+        once, and an ``Outcome`` for each result, which names its place in the list, from 0 (TXN-9).
+        A validation that takes none is refused either way, before any.
+        """
         given = item_list("results", results)
-        ids = self._session.new_ids({ValidationResult: len(given)}).get(ValidationResult, [])
-        now = self._session.now()
-        records = [
-            _result(fields, id, validation, now) for fields, id in zip(given, ids, strict=True)
-        ]
-        change = rules.add_results(validation, document, records)
-        if change is not None:
-            self._session.add(change)
-        return records
+        if on_error == "report":
+            rules.check_takes_results(self._running(validation_id)[0])
+
+        def write(session: UnitOfWork, some: Sequence[Described]) -> list[ValidationResult]:
+            return ValidationRepository(session)._add_all(validation_id, some)
+
+        return written(self._session, given, range(len(given)), write, on_error)
 
     def complete_validation(
         self, id: int, overall_risk: RiskLevel | str | None = None
@@ -230,6 +253,18 @@ class ValidationRepository(ValidationStatistics):
             fields = ("message", "suggestion", "legal_source", "gate_key")
             found = found.or_filter(*(Text("contains", f, query, False) for f in fields))
         return self._list(found.order_by("created_at", "desc").limit(limit).build())
+
+    def _add_all(self, validation_id: int, given: Sequence[Described]) -> list[ValidationResult]:
+        validation, document = self._running(validation_id)
+        ids = self._session.new_ids({ValidationResult: len(given)}).get(ValidationResult, [])
+        now = self._session.now()
+        records = [
+            _result(fields, id, validation, now) for fields, id in zip(given, ids, strict=True)
+        ]
+        change = rules.add_results(validation, document, records)
+        if change is not None:
+            self._session.add(change)
+        return records
 
     # What rules ask of the store
 

@@ -21,6 +21,7 @@ from loki_storage.values import JsonValue
 __all__ = [
     "add_results",
     "cancel",
+    "check_takes_results",
     "complete",
     "counters",
     "create",
@@ -88,12 +89,17 @@ def start(validation: Validation, document: Document, now: datetime) -> Change:
     return _move(validation, document, ValidationStatus.IN_PROGRESS, {"started_at": now})
 
 
+def check_takes_results(validation: Validation) -> None:
+    """``IllegalTransition`` for a validation that is not in progress (VLD-1)."""
+    if validation.status is not ValidationStatus.IN_PROGRESS:
+        raise _illegal(validation, "takes results only while in progress; start it first")
+
+
 def add_results(
     validation: Validation, document: Document, results: Sequence[ValidationResult]
 ) -> Change | None:
     """More results of a running validation, and its counters in the same batch (VLD-2)."""
-    if validation.status is not ValidationStatus.IN_PROGRESS:
-        raise _illegal(validation, "takes results only while in progress; start it first")
+    check_takes_results(validation)
     if not results:
         return None
     added = counters((result.status, result.severity) for result in results)

@@ -1,5 +1,6 @@
-"""Bulk writes do what one call per document does, as one batch or with an outcome each (TXN-9)."""
+"""Bulk writes do what one call per item does, as one batch or with an outcome each (TXN-9)."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loki_storage import Outcome, Session, Storage
+from loki_storage import AsyncStorage, Outcome, Session, Storage
 from loki_storage.errors import (
     ConnectionLost,
     DuplicateDocument,
@@ -246,11 +247,127 @@ def test_store_that_goes_away_ends_the_report(
     assert len(begin().documents.query().only_deleted().all()) == 2
 
 
+# --- Results of a validation -----------------------------------------------------------------
+
+
+def running(session: Session) -> int:
+    """A validation in progress, committed."""
+    document = session.documents.create_document("text", "email", "a")
+    id = session.validations.create_validation(document.id, ["m"], "a").id
+    session.validations.start_validation(id)
+    session.commit()
+    return id
+
+
+def gate(n: int, **more: Any) -> dict[str, Any]:
+    return {"scope": "module", "gate_key": f"m.{n}", "status": "fail", "severity": "low", **more}
+
+
+def test_each_result_has_its_outcome_and_each_batch_its_audit_entry(begin: Begin) -> None:
+    session = begin()
+    id = running(session)
+    given: list[Any] = [gate(n) for n in range(230)]
+    given[7], given[120], given[229] = gate(7, status="perhaps"), "no mapping", gate(229, gat="x")
+    before = view(session, session.tenant)
+    outcomes = session.validations.add_results(id, given, on_error="report")
+    after = view(begin(), session.tenant)
+    assert [outcome.item for outcome in outcomes] == list(range(230))
+    refused = {outcome.item: type(outcome.error) for outcome in outcomes if not outcome.ok}
+    assert refused == dict.fromkeys((7, 120, 229), InvalidValue)
+    stored = begin().validations.get_results(id)
+    assert stored == [outcome.record for outcome in outcomes if outcome.record is not None]
+    assert [one.gate_key for one in stored] == [f"m.{n}" for n in range(230) if n not in refused]
+    found = begin().validations.get_by_id(id)
+    assert found is not None
+    assert (found.fail_count, found.low_count) == (227, 227)
+    check_explained(before, after, entries(after) - entries(before))
+    check_laws(after)
+
+
+def test_results_are_reported_in_units_of_their_own(begin: Begin) -> None:
+    session = begin()
+    id = running(session)
+    session.documents.create_document("pending", "email", "a")
+    for results in ([gate(1)], []):
+        with pytest.raises(IllegalTransition, match="commit or roll back"):
+            session.validations.add_results(id, results, on_error="report")
+    session.rollback()
+    assert session.validations.add_results(id, [], on_error="report") == []
+    session.validations.add_results(id, [gate(1)], on_error="report")
+    session.rollback()
+    assert len(begin().validations.get_results(id)) == 1
+
+
+def test_validation_that_takes_no_results_is_refused_before_any(begin: Begin) -> None:
+    session = begin()
+    id = running(session)
+    with pytest.raises(NotFound):
+        session.validations.add_results(UNKNOWN, [gate(1)], on_error="report")
+    with begin() as other:
+        other.validations.complete_validation(id)
+    with pytest.raises(IllegalTransition, match="in progress"):
+        session.validations.add_results(id, [gate(1)], on_error="report")
+    assert begin().validations.get_results(id) == []
+
+
+def test_validation_that_ends_meanwhile_takes_no_more_results(
+    store: Storage, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loki_storage.repositories.outcomes.REPORTED_AT_ONCE", 2)
+    backend, storage = unsteady(store)
+    session = begin()
+    id = running(session)
+
+    def end() -> None:
+        with begin() as other:
+            other.validations.cancel_validation(id)
+
+    backend.fail(Fault(None), Fault(None, meanwhile=end))
+    with storage.session(tenant=session.tenant) as reporting:
+        outcomes = reporting.validations.add_results(
+            id, [gate(n) for n in range(4)], on_error="report"
+        )
+    assert [outcome.ok for outcome in outcomes] == [True, True, False, False]
+    assert {type(outcome.error) for outcome in outcomes[2:]} == {IllegalTransition}
+    assert len(begin().validations.get_results(id)) == 2
+
+
+def test_results_in_one_batch_are_all_or_nothing(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = begin()
+    id = running(session)
+    with pytest.raises(InvalidValue):
+        session.validations.add_results(id, [gate(1), gate(2, status="perhaps")])
+    with pytest.raises(InvalidValue, match="on_error"):
+        session.validations.add_results(id, [gate(1)], on_error="ignore")  # type: ignore[call-overload]
+    assert not session.pending
+    monkeypatch.setattr("loki_storage.repositories.outcomes.MAXIMUM_BATCH", 2)
+    with pytest.raises(ResultTooLarge, match="report"):
+        session.validations.add_results(id, [gate(n) for n in range(3)])
+
+
+def test_results_are_reported_under_asyncio(store: Storage, begin: Begin) -> None:
+    session = begin()
+    id = running(session)
+    given = [gate(1), gate(2, status="perhaps"), gate(3)]
+    outcomes = asyncio.run(
+        AsyncStorage(store).run(
+            lambda s: s.validations.add_results(id, given, on_error="report"),
+            tenant=session.tenant,
+        )
+    )
+    assert [outcome.ok for outcome in outcomes] == [True, False, True]
+
+
 @pytest.mark.parametrize("on_error", ["raise", "report"])
 def test_read_only_session_refuses_at_once(begin: Begin, on_error: Any) -> None:
     session = begin(read_only=True)
     with pytest.raises(ReadOnly):
         session.documents.create_documents(described("1"), on_error=on_error)
+    id = running(begin())
+    with pytest.raises(ReadOnly):
+        session.validations.add_results(id, [gate(1)], on_error=on_error)
 
 
 def test_batch_has_a_bound(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
