@@ -122,6 +122,14 @@ class Rows(Sequence[R]):
             return (None if text is None else JsonText(text) for text in column)
         return iter(column)
 
+    def _value(self, field: str, index: int) -> Any:
+        column = self.own(field)
+        if column is None:
+            return self.same.get(field)
+        text = column[index]
+        is_json = text is not None and isinstance(self.kind.domains[field], Json)
+        return JsonText(text) if is_json else text
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -135,9 +143,8 @@ class Rows(Sequence[R]):
     def __getitem__(self, index: int | slice) -> R | Sequence[R]:
         if isinstance(index, slice) or "records" in self.__dict__:
             return self.records[index]
-        owned = ((field, self.own(field)) for field in self.kind.domains)
-        one = {f: column[index : index + 1 or None] for f, column in owned if column is not None}
-        return Rows(self.kind, one, self.same).records[0]
+        record: R = self.kind.trusted(*(self._value(field, index) for field in self.kind.domains))
+        return record
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Rows):

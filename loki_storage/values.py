@@ -111,6 +111,10 @@ class Integer(Domain):
             raise InvalidValue(field, "must fit 64 bits")
         return number
 
+    def accept(self, field: str, value: object) -> object:
+        within = type(value) is int and value in _INT64 and self.minimum <= value <= self.maximum
+        return value if within else super().accept(field, value)  # nearly every one is
+
     def _checked(self, field: str, value: object) -> int:
         number = self._typed(field, value)
         if not self.minimum <= number <= self.maximum:
@@ -159,11 +163,13 @@ class Boolean(Domain):
 class Time(Domain):
     """An aware datetime; held in UTC with microseconds (VAL-4)."""
 
+    def accept(self, field: str, value: object) -> object:
+        utc = type(value) is datetime and value.tzinfo is UTC and not value.fold
+        return value if utc else super().accept(field, value)  # nearly every one is
+
     def _typed(self, field: str, value: object) -> datetime:
         if not isinstance(value, datetime):
             raise InvalidValue(field, "must be a datetime")
-        if value.tzinfo is UTC and type(value) is datetime and not value.fold:
-            return value
         offset = _offset(field, value)
         try:
             naive = datetime.combine(value.date(), value.time()) - offset
@@ -192,6 +198,13 @@ class Text(Domain):
 
     limit: int | None = None
     minimum: int = 0
+
+    def accept(self, field: str, value: object) -> object:
+        if type(value) is str and value.isascii() and "\0" not in value:  # nearly every one
+            limit = LIMITS.content_bytes if self.limit is None else self.limit
+            if self.minimum <= len(value) <= limit:
+                return value
+        return super().accept(field, value)
 
     def _typed(self, field: str, value: object) -> str:
         if not isinstance(value, str):
@@ -223,6 +236,8 @@ _COLOR = re.compile("#[0-9a-fA-F]{6}")
 class Color(Text):
     """``#rrggbb``."""
 
+    accept = Domain.accept
+
     def _checked(self, field: str, value: object) -> str:
         text = self._typed(field, value)
         if not _COLOR.fullmatch(text):
@@ -245,6 +260,9 @@ class Word(Text):
         ranks = {word: getattr(member, "rank", 0) for word, member in members.items()}
         object.__setattr__(self, "members", members)
         object.__setattr__(self, "ranks", ranks)
+
+    def accept(self, field: str, value: object) -> object:
+        return value if type(value) is self.vocabulary else Domain.accept(self, field, value)
 
     def rank(self, value: object) -> object:
         return self.ranks[str(value)] if self.ranked else str(value)

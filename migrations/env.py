@@ -31,10 +31,10 @@ def main() -> None:
 
 
 def looked_at_nothing() -> bool:
-    """Whether the command only looks (``alembic current``): then no store is made for it."""
+    """Whether the command only looks (``current``, ``check``): then no store is made for it."""
     with create_engine("sqlite://").connect() as nothing:
         context.configure(connection=nothing)
-        looks = bool(context.get_context().opts.get("dont_mutate"))
+        looks = "destination_rev" not in context.get_context().opts
         if looks:
             context.run_migrations()
     return looks

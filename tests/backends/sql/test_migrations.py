@@ -431,6 +431,15 @@ def test_asking_for_the_revision_makes_no_store(checkout: Path) -> None:
     assert not (checkout / "data").exists()
 
 
+@pytest.mark.parametrize("arguments", [("check",), ("revision", "--autogenerate", "-m", "x")])
+def test_comparing_makes_no_store(checkout: Path, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "alembic", *arguments]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "Target database is not up to date" in done.stdout + done.stderr
+    assert not (checkout / "data").exists()
+
+
 def test_autogenerate_finds_nothing(checkout: Path) -> None:
     alembic(checkout, "upgrade", "head")
     alembic(checkout, "revision", "--autogenerate", "-m", "Add new field")
