@@ -6,7 +6,7 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -232,7 +232,9 @@ class SqlReader(Reader):
             try:
                 yield from map(decode, cursor)
             finally:
-                cursor.close()
+                # Where its connection was closed before it, it is as good as closed.
+                with suppress(*self._language.dialect.driver_errors):
+                    cursor.close()
 
     def _judged(self, query: Query, statement: Statement, values: Sequence[Any]) -> Iterator[Any]:
         with self._view(query.tenant) as view:

@@ -101,6 +101,17 @@ def test_kill_while_a_stream_is_read_is_typed(backend: PostgresqlBackend, ask: A
     assert len(ids(backend)) == 3000
 
 
+def test_stream_that_is_left_over_ends_in_silence(backend: PostgresqlBackend) -> None:
+    for number in (1, 2):
+        add(backend, number)
+    with backend.snapshot("a") as view:
+        streams = [view.select(ALL), backend.select(ALL)]
+        assert [next(stream).id for stream in streams] == [1, 1]
+    backend.close()
+    for stream in streams:
+        stream.close()  # type: ignore[attr-defined]
+
+
 def test_session_survives_a_kill_before_its_commit(storage: Storage, ask: Ask) -> None:
     with storage.session() as session:
         document = session.documents.create_document("text", "email", "acme")

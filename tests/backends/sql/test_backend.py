@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +344,19 @@ def test_stream_begun_after_close_is_unavailable(backend: SqliteBackend) -> None
     backend.close()
     with pytest.raises(Unavailable):
         next(stream)
+
+
+@pytest.mark.parametrize("through", [nullcontext, lambda b: b.snapshot("a")])
+def test_stream_that_is_left_over_ends_in_silence(
+    backend: SqliteBackend, through: Callable[[SqliteBackend], Any]
+) -> None:
+    """Whoever fails in the middle leaves it to the garbage collector, which can only complain."""
+    insert(backend, chains(3))
+    with through(backend) as reader:
+        stream = reader.select(EVERYTHING)
+        next(stream)
+    backend.close()
+    stream.close()
 
 
 def test_every_derived_method_is_in_the_list() -> None:
