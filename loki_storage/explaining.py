@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
+from loki_storage.conditions import spelled
 from loki_storage.query import (
     And,
     Compare,
@@ -39,36 +41,38 @@ def in_words(query: Query) -> str:
 
 def _matching(query: Query) -> str:
     whose = "all tenants" if query.tenant is None else "the tenant"
-    where = "" if query.where == And(()) else f" where {_words(query.where)}"
+    where = "" if query.where == And(()) else f" where {spelled(query.where, _words)}"
     return f"{query.kind.table} of {whose}{where}"
 
 
-def _words(condition: Condition) -> str:
+def _words(condition: Condition) -> Sequence[str | Condition]:
     match condition:
         case And(parts):
             return _joined(parts, " and ", "true")
         case Or(parts):
             return _joined(parts, " or ", "false")
         case Not(inner):
-            return f"not ({_words(inner)})"
+            return "not (", inner, ")"
         case IsNull(field):
-            return f"{field} is NULL"
+            return (f"{field} is NULL",)
         case Compare(field, op, value):
-            return f"{field} {_SIGNS[op]} {_value(value)}"
+            return (f"{field} {_SIGNS[op]} {_value(value)}",)
         case In(field, values):
-            return f"{field} is one of {len(values)} values"
+            return (f"{field} is one of {len(values)} values",)
         case Text(op, field, _, case_sensitive):
             how = "" if case_sensitive else " whatever the case"
-            return f"{field} {op.replace('_', ' ')} <text>{how}"
+            return (f"{field} {op.replace('_', ' ')} <text>{how}",)
         case JsonEquals(field, path):
-            return f"{field} at {'.'.join(map(str, path)) or 'its root'} = <json>"
+            return (f"{field} at {'.'.join(map(str, path)) or 'its root'} = <json>",)
         case InQuery(field, query, its_field):
-            return f"{field} is the {its_field} of ({_matching(query)})"
+            return (f"{field} is the {its_field} of ({_matching(query)})",)
 
 
-def _joined(parts: tuple[Condition, ...], word: str, of_none: str) -> str:
-    nested = [f"({_words(p)})" if isinstance(p, And | Or) else _words(p) for p in parts]
-    return word.join(nested) if nested else of_none
+def _joined(parts: tuple[Condition, ...], word: str, of_none: str) -> Sequence[str | Condition]:
+    told: list[str | Condition] = []
+    for part in parts:
+        told += [word, "(", part, ")"] if isinstance(part, And | Or) else [word, part]
+    return told[1:] or [of_none]
 
 
 def _value(value: Any) -> str:

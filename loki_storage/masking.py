@@ -16,19 +16,17 @@ from typing import Any, Self, TypeVar
 import attrs
 
 from loki_storage.batch import Batch
+from loki_storage.conditions import walk
 from loki_storage.errors import Forbidden, InvalidField, InvalidValue, ReadOnly
 from loki_storage.models import KINDS, Kind, Record, domain_of
 from loki_storage.protocol import Backend, Count, Day, Group, Measure
 from loki_storage.query import (
-    And,
     Compare,
     Condition,
     In,
     InQuery,
     IsNull,
     JsonEquals,
-    Not,
-    Or,
     Query,
     Text,
 )
@@ -120,7 +118,8 @@ class Mask:
 
     def check(self, query: Query) -> None:
         """``InvalidField`` where the answer would tell of what is masked."""
-        self._check_condition(query.where)
+        for condition in walk(query.where):
+            self._check_leaf(condition)
         for order in query.order:
             self.refuse(order.field)
 
@@ -140,13 +139,8 @@ class Mask:
 
         return masked
 
-    def _check_condition(self, condition: Condition) -> None:
+    def _check_leaf(self, condition: Condition) -> None:
         match condition:
-            case And(parts) | Or(parts):
-                for part in parts:
-                    self._check_condition(part)
-            case Not(inner):
-                self._check_condition(inner)
             case JsonEquals(field, path):
                 hidden = self.paths.get(field, ())
                 if field in TOLD or any(_meet(path, each) for each in hidden):

@@ -31,6 +31,8 @@ Predicate = Callable[[Record], bool]
 Members = Callable[[InQuery], Collection[tuple[str, object]]]
 """Resolves an ``InQuery``: the (tenant, value) pairs that its query matches; NULL is not one."""
 Position = tuple[Any, ...]
+Step = tuple[Predicate, "Step", "Step"] | bool
+"""A test, and the steps after it if it holds and if not; or the answer."""
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "eq": operator.eq,
@@ -65,10 +67,18 @@ def window(query: Query, ordered: Iterable[Record]) -> Iterator[Record]:
 
 def matcher(query: Query, members: Members) -> Predicate:
     """A function that tells whether a record of the query's kind is of its tenant and matches."""
-    condition = _compile(query, query.where, members)
+    first = _steps(query, members)
+
+    def matches(record: Record) -> bool:
+        step = first
+        while type(step) is tuple:
+            test, if_true, if_false = step
+            step = if_true if test(record) else if_false
+        return bool(step)
+
     if query.tenant is None:
-        return condition
-    return lambda record: record.tenant_id == query.tenant and condition(record)
+        return matches
+    return lambda record: record.tenant_id == query.tenant and matches(record)
 
 
 def position(query: Query) -> Callable[[Record], Position]:
@@ -111,17 +121,37 @@ def _place(query: Query, order: Order) -> Callable[[Any], tuple[Any, ...]]:
     return lambda value: _NULL if value is None else (0, rank(value))
 
 
-def _compile(query: Query, condition: Condition, members: Members) -> Predicate:
+def _steps(query: Query, members: Members) -> Step:
+    """The condition as tests, each with the step after it: as deep as conditions may be.
+
+    Made from the last test to the first, so that what comes after is there already.
+    """
+    first: Step = True
+    todo: list[tuple[Condition, Step | None, Step | None]] = [(query.where, True, False)]
+    while todo:
+        condition, if_true, if_false = todo.pop()
+        # None: go on with what was made last, the condition's next neighbour.
+        if_true, if_false = (first if step is None else step for step in (if_true, if_false))
+        match condition:
+            case And(parts) if parts:
+                todo += [(part, None, if_false) for part in parts[:-1]]
+                todo.append((parts[-1], if_true, if_false))
+            case Or(parts) if parts:
+                todo += [(part, if_true, None) for part in parts[:-1]]
+                todo.append((parts[-1], if_true, if_false))
+            case And():
+                first = if_true
+            case Or():
+                first = if_false
+            case Not(inner):
+                todo.append((inner, if_false, if_true))
+            case _:
+                first = _test(query, condition, members), if_true, if_false
+    return first
+
+
+def _test(query: Query, condition: Condition, members: Members) -> Predicate:
     match condition:
-        case And(conditions):
-            parts = [_compile(query, part, members) for part in conditions]
-            return lambda record: all(part(record) for part in parts)
-        case Or(conditions):
-            parts = [_compile(query, part, members) for part in conditions]
-            return lambda record: any(part(record) for part in parts)
-        case Not(inner):
-            negated = _compile(query, inner, members)
-            return lambda record: not negated(record)
         case IsNull(field):
             return lambda record: record.stored(field) is None
         case In(field, values):
@@ -137,6 +167,7 @@ def _compile(query: Query, condition: Condition, members: Members) -> Predicate:
             return lambda record: (
                 (value := record.stored(field)) is not None and (record.tenant_id, value) in found
             )
+    raise AssertionError(condition)  # queries are checked
 
 
 def _in(field: str, values: tuple[object, ...]) -> Predicate:

@@ -23,6 +23,7 @@ from loki_storage.batch import (
     Update,
     holds,
 )
+from loki_storage.conditions import fold, walk
 from loki_storage.errors import InvalidValue, StaleWrite
 from loki_storage.matching import Members, matcher, position, window
 from loki_storage.models import Kind, Record
@@ -215,18 +216,8 @@ def _guard(earlier: Operation | None, guard: Mapping[str, object]) -> Mapping[st
 
 def kinds_of(query: Query) -> set[Kind]:
     """The kinds that a query reads."""
-    return {query.kind, *_kinds_in(query.where)}
-
-
-def _kinds_in(condition: Condition) -> set[Kind]:
-    match condition:
-        case And(parts) | Or(parts):
-            return {kind for part in parts for kind in _kinds_in(part)}
-        case Not(inner):
-            return _kinds_in(inner)
-        case InQuery(query=query):
-            return kinds_of(query)
-    return set()
+    inner = [kinds_of(node.query) for node in walk(query.where) if isinstance(node, InQuery)]
+    return {query.kind}.union(*inner)
 
 
 Select = Callable[[Query], Iterator[Any]]
@@ -251,17 +242,21 @@ def _enough(query: Query, written: Mapping[int, object]) -> Query:
     return query.evolve(offset=0, limit=min(enough, MAXIMUM_WINDOW))
 
 
-def _resolved(condition: Condition, pending: Pending, view: Select) -> Condition:
+def _resolved(where: Condition, pending: Pending, view: Select) -> Condition:
     """The condition with each ``InQuery`` over pending kinds answered as the session sees it."""
-    match condition:
-        case And(parts) | Or(parts):
-            return type(condition)(_resolved(part, pending, view) for part in parts)
-        case Not(inner):
-            return Not(_resolved(inner, pending, view))
-        case InQuery(field, query, its_field) if pending.touches(kinds_of(query)):
-            found = {record.stored(its_field) for record in view(query)}
-            return In(field, tuple(value for value in found if value is not None))
-    return condition
+
+    def resolved(condition: Condition, parts: list[Condition]) -> Condition:
+        match condition:
+            case And() | Or():
+                return type(condition)(parts)
+            case Not():
+                return Not(parts[0])
+            case InQuery(field, query, its_field) if pending.touches(kinds_of(query)):
+                found = {record.stored(its_field) for record in view(query)}
+                return In(field, tuple(value for value in found if value is not None))
+        return condition
+
+    return fold(where, resolved)
 
 
 def _members_among(records: list[Record], view: Select) -> Members:

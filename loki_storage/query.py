@@ -6,13 +6,35 @@ a backend. What a query *means* is written in ``matching.py``, in plain Python; 
 evaluate it in any other way that gives the same answer. The repr of a query names no values.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from itertools import islice
+from typing import Any, Self
 
 import attrs
 
 from loki_storage import values
+from loki_storage.conditions import (
+    And,
+    Compare,
+    Condition,
+    In,
+    InQuery,
+    IsNull,
+    JsonEquals,
+    Not,
+    Or,
+    Text,
+    all_of,
+    any_of,
+    equals,
+    fold,
+    fold_walked,
+    listed,
+    parts_of,
+    type_name,
+    walk,
+)
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import KINDS, Kind, domain_of
 from loki_storage.values import Domain, Json, JsonText, JsonValue, Word, canonical, parse
@@ -35,128 +57,19 @@ __all__ = [
     "equals",
 ]
 
-Operator = Literal["eq", "ne", "lt", "le", "gt", "ge"]
-TextOperator = Literal["contains", "starts_with", "ends_with"]
 _OPERATORS = ("eq", "ne", "lt", "le", "gt", "ge")
 _TEXT_OPERATORS = ("contains", "starts_with", "ends_with")
+EVERYTHING = And(())
 MAXIMUM_NESTING = 2
 """How deep one ``InQuery`` may stand inside another (QRY-10)."""
 MAXIMUM_WINDOW = 2**63 - 1
 """The largest limit and offset: databases count in 64 bits."""
-MAXIMUM_DEPTH = 24
-"""How deep conditions may stand inside one another; the JSON form then fits a field (VAL-6)."""
-
-
-def _type_name(value: object) -> str:
-    """What a repr, and with it a log, may tell of a value."""
-    return f"<{type(value).__name__}>"
-
-
-def _listed(name: str, parts: object) -> tuple[Any, ...]:
-    """The parts as a tuple. Text would come apart into its characters: it is refused."""
-    if type(parts) is tuple:
-        return parts
-    if isinstance(parts, str | bytes) or not isinstance(parts, Iterable):
-        raise InvalidValue(name, "must be a sequence")
-    return tuple(parts)
-
-
-def _members(members: Iterable[object]) -> tuple[object, ...]:
-    return _listed("values", members)
-
-
-def _path(path: Iterable[str | int]) -> tuple[str | int, ...]:
-    return _listed("path", path)
-
-
-def _conditions(conditions: Iterable["Condition"]) -> tuple["Condition", ...]:
-    return _listed("conditions", conditions)
+MAXIMUM_CONDITIONS = 100_000
+"""Nodes of one query's condition, whatever their depth: one that is used twice counts twice."""
 
 
 def _orders(orders: Iterable["Order"]) -> tuple["Order", ...]:
-    return _listed("order", orders)
-
-
-@attrs.frozen
-class Compare:
-    """``field`` compared with a value that is not None, in the total order's terms (QRY-5)."""
-
-    field: str
-    op: Operator
-    value: object = attrs.field(repr=_type_name)
-
-
-@attrs.frozen
-class In:
-    """``field`` is one of the values; None among them includes NULL rows (QRY-3, QRY-5)."""
-
-    field: str
-    values: tuple[object, ...] = attrs.field(converter=_members, repr=_type_name)
-
-
-@attrs.frozen
-class IsNull:
-    """``field`` is NULL."""
-
-    field: str
-
-
-@attrs.frozen
-class Text:
-    """Literal text matching; case-insensitive means ``str.casefold`` on both sides (QRY-4)."""
-
-    op: TextOperator
-    field: str
-    text: str = attrs.field(repr=_type_name)
-    case_sensitive: bool = True
-
-
-@attrs.frozen
-class JsonEquals:
-    """The value at a path in a JSON field has this canonical text; None: missing or null (QRY-5).
-
-    A checked query holds ``value`` as ``JsonText``.
-    """
-
-    field: str
-    path: tuple[str | int, ...] = attrs.field(converter=_path)
-    value: JsonText | JsonValue = attrs.field(repr=_type_name)
-
-
-@attrs.frozen
-class InQuery:
-    """``field`` is among the ``its_field`` of what another query of the tenant matches (QRY-10).
-
-    NULL is never among them: neither a NULL field matches, nor a NULL in the other query's answer.
-    """
-
-    field: str
-    query: "Query"
-    its_field: str
-
-
-@attrs.frozen
-class And:
-    """All conditions hold; none: true."""
-
-    conditions: tuple["Condition", ...] = attrs.field(converter=_conditions)
-
-
-@attrs.frozen
-class Or:
-    """At least one condition holds; none: false."""
-
-    conditions: tuple["Condition", ...] = attrs.field(converter=_conditions)
-
-
-@attrs.frozen
-class Not:
-    """The complement of a condition: there is no third value (QRY-5)."""
-
-    condition: "Condition"
-
-
-Condition = Compare | In | IsNull | Text | JsonEquals | InQuery | And | Or | Not
+    return listed("order", orders)
 
 
 @attrs.frozen
@@ -178,17 +91,17 @@ class Query:
 
     kind: Kind
     tenant: str | None
-    where: Condition = And(())
+    where: Condition = EVERYTHING
     order: tuple[Order, ...] = attrs.field(default=(), converter=_orders)
     limit: int | None = None
     offset: int = 0
-    after: tuple[object, ...] | None = attrs.field(default=None, repr=_type_name)
+    after: tuple[object, ...] | None = attrs.field(default=None, repr=type_name)
 
     def __attrs_post_init__(self) -> None:
         if self.kind not in KINDS.values():
             raise InvalidField(self.kind, "is not a record class")
         checker = _Checker(self.kind, self.tenant)
-        object.__setattr__(self, "where", checker.check(self.where, MAXIMUM_DEPTH))
+        object.__setattr__(self, "where", checker.check(self.where))
         _check_order(self.kind, self.order)
         _check_natural("limit", self.limit)
         _check_natural("offset", self.offset)
@@ -237,39 +150,13 @@ class Query:
             raise InvalidValue("query", "is nested too deeply") from None
 
     def _checked_cursor(self, after: object) -> tuple[object, ...]:
-        values, keys = _listed("after", after), self.total_order
+        values, keys = listed("after", after), self.total_order
         if len(values) != len(keys):
             raise InvalidValue("after", "is not a cursor of this query's order")
         return tuple(
             domain_of(self.kind, key.field).operand(key.field, value)
             for key, value in zip(keys, values, strict=True)
         )
-
-
-def all_of(*conditions: Condition) -> Condition:
-    """All of them, without needless nesting."""
-    return _joined(And, conditions)
-
-
-def any_of(*conditions: Condition) -> Condition:
-    """At least one of them, without needless nesting."""
-    return _joined(Or, conditions)
-
-
-def _joined(node: type[And] | type[Or], conditions: Iterable[Condition]) -> Condition:
-    parts: list[Condition] = []
-    for condition in conditions:
-        parts.extend(condition.conditions if isinstance(condition, node) else (condition,))
-    return parts[0] if len(parts) == 1 else node(parts)
-
-
-def equals(**fields: object) -> Condition:
-    """Each field equals its value; None means NULL."""
-    return all_of(*(_equal(field, value) for field, value in fields.items()))
-
-
-def _equal(field: str, value: object) -> Condition:
-    return IsNull(field) if value is None else Compare(field, "eq", value)
 
 
 @attrs.frozen
@@ -280,14 +167,20 @@ class _Checker:
     tenant: str | None
     nesting: int = MAXIMUM_NESTING
 
-    def check(self, condition: Condition, depth: int) -> Condition:
-        if depth <= 0:
-            raise InvalidValue("where", f"nests conditions more than {MAXIMUM_DEPTH} deep")
+    def check(self, condition: Condition) -> Condition:
+        if not parts_of(condition):
+            return self._made(condition, [])
+        nodes = [*islice(walk(condition), MAXIMUM_CONDITIONS + 1)]
+        if len(nodes) > MAXIMUM_CONDITIONS:
+            raise InvalidValue("where", f"has more than {MAXIMUM_CONDITIONS:,} conditions")
+        return fold_walked(nodes, self._made)
+
+    def _made(self, condition: Condition, parts: list[Condition]) -> Condition:
         match condition:
-            case And(conditions) | Or(conditions):
-                return type(condition)(tuple([self.check(part, depth - 1) for part in conditions]))
-            case Not(inner):
-                return Not(self.check(inner, depth - 1))
+            case And() | Or():
+                return type(condition)(tuple(parts))
+            case Not():
+                return Not(parts[0])
             case Compare():
                 return self._compare(condition)
             case In(field, members):
@@ -301,7 +194,7 @@ class _Checker:
             case JsonEquals():
                 return self._json(condition)
             case InQuery():
-                return self._in_query(condition, depth)
+                return self._in_query(condition)
         raise InvalidField(type(condition).__name__, "is not a condition")
 
     def _compare(self, condition: Compare) -> Condition:
@@ -338,7 +231,7 @@ class _Checker:
         text = value if isinstance(value, JsonText) else canonical(value, field)
         return attrs.evolve(condition, value=None if text == "null" or value is None else text)
 
-    def _in_query(self, condition: InQuery, depth: int) -> Condition:
+    def _in_query(self, condition: InQuery) -> Condition:
         inner = condition.query
         if not isinstance(inner, Query):
             raise InvalidField(type(inner).__name__, "is not a query")
@@ -352,7 +245,7 @@ class _Checker:
         theirs = _comparable(inner.kind, condition.its_field)
         if _family(ours) is not _family(theirs):
             raise InvalidField(condition.its_field, f"cannot be compared with {condition.field}")
-        _Checker(inner.kind, inner.tenant, self.nesting - 1).check(inner.where, depth - 1)
+        _Checker(inner.kind, inner.tenant, self.nesting - 1).check(inner.where)
         return condition
 
 
@@ -400,6 +293,10 @@ def _check_natural(name: str, value: object) -> None:
 
 
 JSON_VERSION = 1
+MAXIMUM_NESTED = 8
+"""How deep the JSON form of a condition nests; a deeper one is flat. So every query fits a JSON
+field (VAL-6), even where two more stand inside it."""
+FLAT = "Nodes"
 _QUERY_PARTS = ("tenant", "where", "order", "limit", "offset", "after")
 _NODES: Mapping[str, type[Any]] = {
     node.__name__: node
@@ -411,6 +308,8 @@ def _to_json(value: Any) -> JsonValue:
     """Nodes as objects named by ``is``; values that JSON has not, named by their type."""
     if isinstance(value, Query):
         return {"query": value.to_json()}
+    if isinstance(value, And | Or | Not) and _depth(value) > MAXIMUM_NESTED:
+        return _flat(value)
     if type(value) in _NODES.values():
         parts = attrs.asdict(value, recurse=False)
         return {"is": type(value).__name__} | {name: _to_json(p) for name, p in parts.items()}
@@ -424,6 +323,49 @@ def _to_json(value: Any) -> JsonValue:
     return plain
 
 
+def _depth(condition: Condition) -> int:
+    return fold(condition, lambda _, depths: 1 + max(depths, default=0))
+
+
+def _flat(condition: Condition) -> JsonValue:
+    """The nodes in a list, the whole as the last: parts are named by their places."""
+    nodes: list[JsonValue] = []
+
+    def listed_as(node: Condition, parts: list[int]) -> int:
+        places: list[JsonValue] = [*parts]
+        match node:
+            case And() | Or():
+                nodes.append({"is": type(node).__name__, "conditions": places})
+            case Not():
+                nodes.append({"is": "Not", "condition": places[0]})
+            case _:
+                nodes.append(_to_json(node))
+        return len(nodes) - 1
+
+    fold(condition, listed_as)
+    return {"is": FLAT, "nodes": nodes}
+
+
+def _from_flat(data: object) -> Condition:
+    made: list[Condition] = []
+    for node in listed("nodes", _object(data, {"is", "nodes"})["nodes"]):
+        match node:
+            case {"is": "And" | "Or" as name, "conditions": list(places), **rest} if not rest:
+                made.append(_NODES[name](tuple(_placed(made, place) for place in places)))
+            case {"is": "Not", "condition": place, **rest} if not rest:
+                made.append(Not(_placed(made, place)))
+            case _:
+                made.append(_from_json(node))
+    return _placed(made, len(made) - 1)
+
+
+def _placed(made: Sequence[Condition], place: object) -> Condition:
+    """The node at a place; only nodes before it can be a node's parts."""
+    if isinstance(place, bool) or not isinstance(place, int) or not 0 <= place < len(made):
+        raise InvalidValue("query", "names a node that is not before it")
+    return made[place]
+
+
 def _from_json(data: object) -> Any:
     if isinstance(data, list):
         return tuple(_from_json(part) for part in data)
@@ -431,6 +373,8 @@ def _from_json(data: object) -> Any:
         return data
     if "is" not in data:
         return _value_from_json(data)
+    if data["is"] == FLAT:
+        return _from_flat(data)
     node = _NODES.get(str(data["is"]))
     if node is None:
         raise InvalidField("is", "is not a node of a query", _NODES)

@@ -22,6 +22,7 @@ LAYERS = {
         "loki_storage.models",
     ],
     "contract language": [
+        "loki_storage.conditions",
         "loki_storage.query",
         "loki_storage.explaining",
         "loki_storage.matching",

@@ -13,7 +13,7 @@ from loki_storage.enums import RiskLevel, ValidationStatus
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import KINDS, Document, Kind, Tag, Validation
 from loki_storage.query import (
-    MAXIMUM_DEPTH,
+    MAXIMUM_CONDITIONS,
     And,
     Compare,
     Condition,
@@ -318,28 +318,46 @@ def deep(levels: int, wrap: Callable[[Any], Condition], leaf: Condition = TITLE)
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
-def test_conditions_nest_to_a_limit(wrap: Callable[[Any], Condition]) -> None:
-    assert refused(documents, deep(MAXIMUM_DEPTH, wrap)) is None
-    for levels in (MAXIMUM_DEPTH + 1, 5000):
-        assert "nests" in str(refused(documents, deep(levels, wrap)))
+@pytest.mark.parametrize("levels", [2, 9, 500, 20_000])
+def test_conditions_nest_to_any_depth(levels: int, wrap: Callable[[Any], Condition]) -> None:
+    query = documents(deep(levels, wrap))
+    assert query == documents(deep(levels, wrap))
+    assert query != documents(deep(levels + 1, wrap))
+    assert query != documents(deep(levels, wrap, IsNull("source")))
+    assert hash(query) == hash(documents(deep(levels, wrap)))
+    assert repr(query).count("title") == repr(query).count("IsNull") >= 1
+    assert Query.from_json(query.to_json()) == query
+    with pytest.raises(InvalidField, match="titel"):
+        documents(deep(levels, wrap, IsNull("titel")))
+
+
+def test_number_of_conditions_is_bounded() -> None:
+    """By what they come to: one that is used twice counts twice."""
+    twice: Condition = TITLE
+    for _ in range(60):
+        twice = Or([twice, twice])
+    many = Or([TITLE] * MAXIMUM_CONDITIONS)
+    for condition in (twice, many, deep(MAXIMUM_CONDITIONS + 1, Not)):
+        assert "more than 100,000 conditions" in str(refused(documents, condition))
+    assert refused(documents, deep(MAXIMUM_CONDITIONS, Not)) is None
+
+
+def test_conditions_are_equal_only_as_they_stand() -> None:
+    a, b = IsNull("title"), IsNull("source")
+    apart = [And([a, b]), Or([a, b]), And([b, a]), And([a]), And([And([a]), b]), And([And([a, b])])]
+    apart += [Not(a), Not(Not(a)), And([]), Or([]), And([Not(a), b]), And([Not(And([a])), b])]
+    for n, one in enumerate(apart):
+        assert [m for m, other in enumerate(apart) if one == other] == [n]
+    assert And([a]) != "text"
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
-def test_conditions_of_inner_queries_count(wrap: Callable[[Any], Condition]) -> None:
-    def query(levels: int) -> Query:
-        return documents(deep(5, wrap, InQuery("id", documents(deep(levels, wrap)), "id")))
-
-    assert refused(query, MAXIMUM_DEPTH - 5) is None
-    assert "nests" in str(refused(query, MAXIMUM_DEPTH - 4))
-
-
-@pytest.mark.parametrize("wrap", WRAPPERS)
-def test_deepest_query_fits_a_json_field(wrap: Callable[[Any], Condition]) -> None:
-    third = MAXIMUM_DEPTH // 3
+@pytest.mark.parametrize("levels", [8, 9, 300])
+def test_any_query_fits_a_json_field(levels: int, wrap: Callable[[Any], Condition]) -> None:
     leaf: Condition = In("created_at", [MIDNIGHT])
     for _ in range(2):
-        leaf = InQuery("id", documents(deep(third, wrap, leaf)), "id")
-    query = documents(deep(third, wrap, leaf))
+        leaf = InQuery("id", documents(deep(levels, wrap, leaf)), "id")
+    query = documents(deep(levels, wrap, leaf))
     canonical({"in": {"criteria": query.to_json()}})
     assert Query.from_json(query.to_json()) == query
 

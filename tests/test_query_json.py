@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import Document
-from loki_storage.query import And, Compare, In, JsonEquals, Order, Query, equals
+from loki_storage.query import And, Compare, In, IsNull, JsonEquals, Not, Or, Order, Query, equals
 from loki_storage.values import canonical
 from tests.hostile import nested
 from tests.strategies import MIDNIGHT, any_query, json_values, texts
@@ -86,6 +86,15 @@ MALFORMED: list[Any] = [
     *with_part("after", 1, "1", [], [1, 2], [LEAF], {}, ["1"], [[1]]),
     *with_part("where", None, 1, "x", [], {}, [LEAF], {"is": 1}, {"is": "Record"}, nested(3000)),
     *with_part("where", {"is": "IsNull"}, {**LEAF, "more": 1}, ORDER),
+    *with_node("nodes", {"is": "Nodes"}, None, [], {}, [None], [1], ["a"], LEAF, [LEAF, 1]),
+    *with_node(
+        "nodes",
+        {"is": "Nodes"},
+        *([LEAF, {"is": "Not", "condition": place}] for place in (1, -1, True, "0", None, 0.0)),
+        *([LEAF, {"is": "And", "conditions": places}] for places in ([1], [0, -1], 0, None)),
+        [LEAF, {"is": "Or", "conditions": [0], "more": 1}],
+    ),
+    *with_part("where", {"is": "Nodes", "nodes": [LEAF], "more": 1}, {"is": "Nodes"}),
     *with_node("field", LEAF, None, 1, [], {}, "x", LEAF),
     *with_node("condition", {"is": "Not"}, None, 1, [], {}, [LEAF]),
     *with_node("conditions", {"is": "And"}, None, 1, "a", {}, LEAF, [1]),
@@ -153,6 +162,23 @@ def test_names_that_json_brings_are_told_short(name: str) -> None:
     with pytest.raises((InvalidValue, InvalidField)) as caught:
         Query.from_json({**BASE, "where": {"is": "IsNull", "field": name * 1000 + "?"}})
     assert len(str(caught.value)) < 1500
+
+
+def test_deep_condition_has_a_flat_form() -> None:
+    condition: Any = IsNull("title")
+    for n in range(9):
+        condition = Or([condition]) if n % 2 else Not(condition)
+    form: Any = documents(condition).to_json()["where"]
+    assert form["is"] == "Nodes"
+    assert form["nodes"][:3] == [
+        {"is": "IsNull", "field": "title"},
+        {"is": "Not", "condition": 0},
+        {"is": "Or", "conditions": [1]},
+    ]
+    doubling: list[Any] = [LEAF, *({"is": "Or", "conditions": [n, n]} for n in range(60))]
+    where: Any = {"is": "Nodes", "nodes": doubling}
+    with pytest.raises(InvalidValue, match="more than 100,000"):
+        Query.from_json({**BASE, "where": where})
 
 
 def test_json_form_is_versioned() -> None:

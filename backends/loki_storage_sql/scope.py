@@ -7,7 +7,6 @@ complement of a leaf is ``leaf IS NOT TRUE``, or the turned comparison, which an
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from math import isqrt
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,6 +67,10 @@ class Scope:
     def _any(self, nodes: tuple[Node, ...]) -> Clause:
         return _joined(sa.or_, sa.false(), [self._compile(node) for node in nodes])
 
+    def _cut(self) -> Clause:
+        self.exact = False
+        return sa.true()
+
     def _null(self, field: str, wanted: bool) -> Clause:
         column = self.column(field)
         return column.is_(None) if wanted else column.is_not(None)
@@ -127,12 +130,13 @@ def _joined(join: Callable[..., Clause], neutral: Clause, clauses: Sequence[Clau
     """Many clauses in groups: databases bound the depth of an expression, and a chain is deep."""
     if len(clauses) <= WIDEST:
         return join(neutral, *clauses)
-    size = isqrt(len(clauses)) + 1
-    groups = [join(*clauses[n : n + size]) for n in range(0, len(clauses), size)]
+    groups = [join(*clauses[n : n + WIDEST]) for n in range(0, len(clauses), WIDEST)]
     # SQLAlchemy makes one flat list of nested ANDs; an operator of our own it leaves alone.
-    word = "AND" if join is sa.and_ else "OR"
+    word = operators.custom_op[bool](
+        "AND" if join is sa.and_ else "OR", is_comparison=True, natural_self_precedent=True
+    )
     grouped = [group.self_group(against=operators.eq) for group in groups]
-    return reduce(lambda left, right: left.op(word, is_comparison=True)(right), grouped)
+    return reduce(lambda left, right: left.operate(word, right), grouped)
 
 
 _COMPARISONS: dict[str, Callable[[Column, Column], Clause]] = {

@@ -9,10 +9,12 @@ complement): ``("null", field, wanted)``, ``("flag", field, value)``,
 ``("compare", field, op, or_null, slot)``,
 ``("among", field, wanted, or_null, slot)``, ``("text", field, op, folded, wanted, slot)``,
 ``("json", field, wanted, path slot, value slot or None)``, ``("in", field, wanted, matching,
-its_field)``. A JSON leaf ends with whether the dialect decides its path.
+its_field)``. A JSON leaf ends with whether the dialect decides its path. ``("cut",)`` stands where
+a statement would become deeper or longer than compilers and databases take: it is true of every
+row, so some rows more come back, to be judged again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -40,6 +42,11 @@ __all__ = ["Key", "Matching", "Node", "Shaper", "Window"]
 Node = tuple[Any, ...]
 _NO_LIMIT = 2**63 - 1
 """More rows than any table has."""
+DEEPEST = 16
+"""Levels of AND in OR in AND that a statement has, those of inner queries together: SQLite's parser
+stops at 100 symbols, SQLAlchemy recurses."""
+MOST_LEAVES = 2_000
+"""Comparisons that a statement has: SQLite takes a million characters, PostgreSQL 65,535 values."""
 
 
 class Key(NamedTuple):
@@ -73,16 +80,17 @@ _BY_ID = Window((Key("id", False, None),), False, None)
 _COMPLEMENT = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
 
 
-@attrs.frozen
+@attrs.define
 class Shaper:
     """Takes one query apart; ``values`` fills on the way."""
 
     dialect: Dialect
     values: list[Any] = attrs.field(factory=list, init=False)
+    _leaves: int = attrs.field(default=0, init=False)
 
-    def matching(self, query: Query) -> Matching:
+    def matching(self, query: Query, depth: int = DEEPEST) -> Matching:
         tenant = None if query.tenant is None else self._slot(query.tenant)
-        return Matching(query.kind, tenant, self._node(query.kind, query.where, wanted=True))
+        return Matching(query.kind, tenant, self._node(query.kind, query.where, True, depth))
 
     def window(self, query: Query) -> Window:
         if not query.order and query.after is None and query.limit is None and not query.offset:
@@ -110,17 +118,27 @@ class Shaper:
             return self._slot(domain.rank(value))
         return self._slot(self._encoded(domain, value))
 
-    def _node(self, kind: Kind, condition: Condition, *, wanted: bool) -> Node:
+    def _node(self, kind: Kind, condition: Condition, wanted: bool, depth: int) -> Node:
+        while isinstance(condition, Not):
+            condition, wanted = condition.condition, not wanted
+        if isinstance(condition, And | Or):
+            if not depth:
+                return ("cut",)
+            joined = "all" if isinstance(condition, And) is wanted else "any"
+            parts = _parts(condition, wanted)
+            nodes = [self._node(kind, part, wished, depth - 1) for part, wished in parts]
+            return joined, tuple(sorted(nodes, key=_height))
+        self._leaves += 1
+        if self._leaves > MOST_LEAVES:
+            return ("cut",)
+        return self._leaf(kind, condition, wanted, depth)
+
+    def _leaf(self, kind: Kind, condition: Condition, wanted: bool, depth: int) -> Node:
         match condition:
             case Compare():
                 return self._compare(kind, condition, wanted)
             case In():
                 return self._in(kind, condition, wanted)
-            case And(parts) | Or(parts):
-                joined = "all" if isinstance(condition, And) is wanted else "any"
-                return joined, tuple(self._node(kind, part, wanted=wanted) for part in parts)
-            case Not(inner):
-                return self._node(kind, inner, wanted=not wanted)
             case IsNull(field):
                 return "null", field, wanted
             case Text():
@@ -130,7 +148,8 @@ class Shaper:
                 value = None if condition.value is None else self._slot(str(condition.value))
                 return "json", field, wanted, path, value, self.dialect.decides_path(condition.path)
             case InQuery(field, query, its_field):
-                return "in", field, wanted, self.matching(query), its_field
+                return "in", field, wanted, self.matching(query, depth), its_field
+        raise AssertionError(condition)  # queries are checked
 
     def _compare(self, kind: Kind, condition: Compare, wanted: bool) -> Node:
         field, domain = condition.field, kind.domains[condition.field]
@@ -174,6 +193,28 @@ class Shaper:
     def _slot(self, value: Any) -> int:
         self.values.append(value)
         return len(self.values) - 1
+
+
+def _parts(condition: Condition, wanted: bool) -> Iterator[tuple[Condition, bool]]:
+    """What a junction joins, as if what it joins in the same way stood in it directly."""
+    joined = isinstance(condition, And) is wanted
+    todo = [(condition, wanted)]
+    while todo:
+        condition, wanted = todo.pop()
+        while isinstance(condition, Not):
+            condition, wanted = condition.condition, not wanted
+        if isinstance(condition, And | Or) and (isinstance(condition, And) is wanted) is joined:
+            todo += [(part, wanted) for part in reversed(condition.conditions)]
+        else:
+            yield condition, wanted
+
+
+def _height(node: Node) -> int:
+    """How deep an expression it makes; the deepest part goes last, ``a AND b AND c`` leans left."""
+    if node[0] not in ("all", "any"):
+        return 0
+    parts = node[1]
+    return max((_height(part) + len(parts) - n for n, part in enumerate(parts)), default=0)
 
 
 def _words(domain: Word, condition: Compare) -> list[str]:

@@ -168,13 +168,14 @@ NO_CLIENT = "-"
 def read_noted(query: Query, ids: Iterable[int]) -> Change:
     """The change-less change that tells of a read: its query and the ids (AUD-4)."""
     found: list[JsonValue] = list(ranges(ids))  # type: ignore[arg-type]
+    told = {"kind": query.kind.table, "query": query.to_json(), "ids": found}
     return Change(
         action=AuditAction.READ,
         entity_type=_ENTITIES[query.kind],
         entity_id=None,
         client_id=NO_CLIENT,
         steps=(),
-        metadata={"kind": query.kind.table, "query": query.to_json(), "ids": found},
+        metadata=canonical(told, "query", bounded=False),  # no read is too long to be told of
     )
 
 
