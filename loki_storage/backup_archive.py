@@ -183,11 +183,11 @@ class _MemberWriter:
 class Archive:
     """An archive that is read: ``with Archive(descriptor) as archive``."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, file: int | BinaryIO) -> None:
         """Take over an open file; ``RestoreRejected`` where it is no archive of ours."""
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
+        self._file: Any = os.fdopen(file, "rb", buffering=0) if isinstance(file, int) else file
         try:
-            self.size = os.fstat(descriptor).st_size
+            self.size = self._file.seek(0, os.SEEK_END)
             self.manifest = self._open()
         except BaseException:
             self._file.close()

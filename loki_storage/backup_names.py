@@ -35,18 +35,18 @@ class Stored:
     created_at: datetime
 
 
-def checked_name(name: object) -> str:
-    """A name that may be given to a backup; ``InvalidValue``."""
+def checked_name(name: object, field: str = "backup_name") -> str:
+    """A name that may be given to a backup, or to another file of ours; ``InvalidValue``."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isascii():
         raise InvalidValue(
-            "backup_name",
+            field,
             "must be 1 to 100 letters, digits, dots, dashes and underscores; it begins with a "
             "letter or digit and does not end with a dot",
         )
     if name.partition(".")[0].lower() in _DEVICES:
-        raise InvalidValue("backup_name", "is the name of a device on Windows")
+        raise InvalidValue(field, "is the name of a device on Windows")
     if ".." in name:
-        raise InvalidValue("backup_name", "must not have two dots in a row")
+        raise InvalidValue(field, "must not have two dots in a row")
     return name
 
 

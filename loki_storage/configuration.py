@@ -49,11 +49,13 @@ class General:
     """The SDK's own settings.
 
     ``plugins``: names of installed plugins whose hooks are asked. ``slow_query``: seconds from
-    which on a query or commit is told of as slow; 0: never.
+    which on a query or commit is told of as slow; 0: never. ``archive``: the folder (or ``file://``
+    URL) of archived documents; empty: there is none.
     """
 
     plugins: tuple[str, ...] = ()
     slow_query: float = 1.0
+    archive: str = ""
 
 
 @attrs.frozen

@@ -28,6 +28,7 @@
     ├── SchemaOutdated
     ├── PluginError (ImportError)
     ├── ExportError
+    ├── ArchiveError                       an archived document's bundle cannot be read or written
     └── BackupError
         └── RestoreRejected
 
@@ -41,6 +42,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "ArchiveError",
     "BackupError",
     "BrokenReference",
     "Conflict",
@@ -277,6 +279,10 @@ class PluginError(StorageError, ImportError):
 
 class ExportError(StorageError):
     """An export could not be completed; nothing stands under its final name."""
+
+
+class ArchiveError(StorageError):
+    """A bundle of the archive store is missing, altered or cannot be written; no row was lost."""
 
 
 class BackupError(StorageError):

@@ -209,16 +209,16 @@ class Masked(Backend):
 
     def select(self, query: Query) -> Iterator[Any]:
         self._mask.check(query)
-        return map(self._masked, self._backend.select(query))
+        return map(self.masked, self._backend.select(query))
 
     def get_many(self, kind: type[R], ids: Iterable[int], tenant: str | None) -> dict[int, R]:
         found = self._backend.get_many(kind, ids, tenant)
-        return {id: self._masked(record) for id, record in found.items()}
+        return {id: self.masked(record) for id, record in found.items()}
 
     def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
         for query in queries:
             self._mask.check(query)
-        return [list(map(self._masked, found)) for found in self._backend.select_many(queries)]
+        return [list(map(self.masked, found)) for found in self._backend.select_many(queries)]
 
     def count(self, query: Query) -> int:
         self._mask.check(query)
@@ -244,7 +244,7 @@ class Masked(Backend):
 
     def search(self, query: Query) -> Iterator[Any]:
         self._mask.check(query)
-        return map(self._masked, self._backend.search(query))
+        return map(self.masked, self._backend.search(query))
 
     def explain(self, query: Query) -> str:
         self._mask.check(query)
@@ -259,7 +259,8 @@ class Masked(Backend):
     def close(self) -> None:
         """The store below belongs to the storage."""
 
-    def _masked(self, record: R) -> R:
+    def masked(self, record: R) -> R:
+        """The record as a masked session sees it."""
         masks = self._masks(type(record))
         if not masks:
             return record

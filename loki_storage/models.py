@@ -57,6 +57,7 @@ __all__ = [
     "DEFAULT_TENANT",
     "KINDS",
     "ActorType",
+    "ArchivedDocument",
     "AuditAction",
     "AuditEntry",
     "AuditTrail",
@@ -643,6 +644,39 @@ class RetentionRun(Record):
     progress = _JsonField("progress")
     certificate = _JsonField("certificate")
     unique = (Unique((), {"active": True}),)
+
+
+@_declare("archived_documents", internal=True)
+@attrs.frozen(slots=False, kw_only=True, eq=False, repr=False)
+class ArchivedDocument(Record):
+    """What stays of an archived document: where its rows are, and what finds them (RET-4).
+
+    ``id`` is its root id; its rows, the chain included, are in the archive store's ``bundle``.
+    """
+
+    id: Id
+    tenant_id: Tenant
+    client_id: ClientId
+    document_type: Annotated[
+        DocumentType | str, Word(50, minimum=1, vocabulary=DocumentType, open=True)
+    ]
+    created_at: Moment
+    """Of the newest of its versions, validations and corrections."""
+    archived_at: Moment
+    archived_by: ActorId
+    policy: Annotated[str, Text(200, minimum=1)]
+    bundle: Annotated[str, Text(100, minimum=1)]
+    sha256: Hash
+    size: Count
+    """Bytes of its rows, uncompressed."""
+    row_count: Count
+    lowest_id: Id
+    """Of its versions; with ``highest_id`` what ``members`` need not be read for."""
+    highest_id: Id
+    _members: Annotated[JsonText | JsonValue, Json(bounded=False)]
+    """Kind -> ranges of the ids of its versions, validations and corrections."""
+
+    members = _JsonField("members")
 
 
 # References name other kinds, so they are declared once all are there.

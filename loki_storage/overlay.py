@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from heapq import merge
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -51,6 +51,14 @@ class Pending:
 
     def __bool__(self) -> bool:
         return bool(self._operations) or any(self._packed.values())
+
+    def copy(self) -> Self:
+        """The same, to go on with by itself."""
+        copy = type(self)()
+        copy._operations, copy._edited = dict(self._operations), dict(self._edited)
+        copy._packed = {kind: list(rows) for kind, rows in self._packed.items()}
+        copy._kinds = set(self._kinds)
+        return copy
 
     def touches(self, kinds: Iterable[Kind]) -> bool:
         """Whether any row of these kinds is written."""

@@ -1,6 +1,7 @@
 """``open_storage``, ``Storage`` and ``Session``: where everything begins."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import attrs
 
+from loki_storage.archive_store import ArchiveStore
 from loki_storage.authorization import Operations, authority_of, not_an_operation
 from loki_storage.configuration import (
     General,
@@ -159,8 +161,10 @@ class Storage(Operations):
         clock: Clock = utc_now,
         name: str = "",
         slow_query: float = General().slow_query,
+        archive: ArchiveStore | None = None,
     ) -> None:
         self.backend = backend
+        self.archive = archive
         self.name = name
         self._hooks, self._clock = hooks, clock
         Number(0.0, 86_400.0).accept("slow_query", slow_query)
@@ -197,7 +201,7 @@ class Storage(Operations):
             mask=hidden,
         )
         backend = Masked(self._observed, hidden) if hidden else self._observed
-        return Session(backend, self._leases, context, self._clock, self._hooks)
+        return Session(backend, self._leases, context, self._clock, self._hooks, self.archive)
 
     @not_an_operation
     def run(self, fn: Callable[[Session], T], *, timeout: float = 10.0, **options: Any) -> T:
@@ -309,6 +313,7 @@ def open_storage(
     clock: Clock | None = None,
     plugins: Iterable[object] = (),
     slow_query: float | None = None,
+    archive: "ArchiveStore | str | os.PathLike[str] | None" = None,
     **options: Any,
 ) -> Storage:
     """Open the store of a URL, or of the settings: environment, TOML file, default SQLite file.
@@ -317,7 +322,8 @@ def open_storage(
     ``clock``: gives aware datetimes, for tests. ``plugins``: objects or modules with hooks of the
     host's own (``loki_authorize``, ``loki_before_commit``, ``loki_after_commit``), and names of
     installed plugins that are to be asked beside the backend's. ``slow_query``: seconds from
-    which on a query or commit is logged as slow; 0: never. Other arguments are
+    which on a query or commit is logged as slow; 0: never. ``archive``: the folder of archived
+    documents (or its ``file://`` URL), or an ``ArchiveStore``. Other arguments are
     options of the backend; unknown ones are ``InvalidField``. Raises ``PluginError`` where no
     backend fits the URL, and ``SchemaOutdated`` where the store has another schema revision.
     """
@@ -328,6 +334,7 @@ def open_storage(
             settings, url=url or settings.url, options={**settings.options, **options}
         )
     general = general_settings(chosen)
+    kept = _archive(general.archive if archive is None else archive)
     manager = plugin_manager()
     register_plugins(general.plugins, manager)
     register_plugins(plugins, manager)
@@ -343,7 +350,15 @@ def open_storage(
         raise
     LOGGER.info("opened %s", safe_url(chosen.url))
     slow = general.slow_query if slow_query is None else slow_query
-    return Storage(backend, manager.hook, clock or utc_now, spec.name, slow)
+    return Storage(backend, manager.hook, clock or utc_now, spec.name, slow, kept)
+
+
+def _archive(setting: "ArchiveStore | str | os.PathLike[str]") -> ArchiveStore | None:
+    if setting == "":
+        return None
+    from loki_storage.archive_folder import archive_of  # most have none
+
+    return archive_of(setting)
 
 
 def checked_tenant(tenant: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 import attrs
 import pluggy
 
+from loki_storage.archive_store import ArchiveStore
 from loki_storage.authorization import (
     Operations,
     authority_of,
@@ -39,7 +40,7 @@ from loki_storage.errors import (
     Unavailable,
 )
 from loki_storage.leases import IdLeases
-from loki_storage.masking import Mask, check_readable
+from loki_storage.masking import Mask, Masked, check_readable
 from loki_storage.models import AuditEntry, Kind, Record
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
@@ -98,8 +99,11 @@ class UnitOfWork(Operations, Reader):
         context: Context,
         clock: Clock,
         hooks: pluggy.HookRelay,
+        archive: ArchiveStore | None = None,
     ) -> None:
         self.context = context
+        self.archive = archive
+        """Where archived documents are; None: nowhere."""
         self.receipt: int | None = None
         """Audit entry id of the last commit: its presence proves the commit (TXN-5)."""
         self._backend, self._leases, self._clock, self._hooks = backend, leases, clock, hooks
@@ -108,6 +112,7 @@ class UnitOfWork(Operations, Reader):
         self._lost: list[Lost] = []
         self._audit_ids: list[int] = []
         self._known: deque[Record] = deque(maxlen=MOST_KNOWN)
+        self._is_view = False
 
     @property
     def tenant(self) -> str:
@@ -116,6 +121,11 @@ class UnitOfWork(Operations, Reader):
     @property
     def actor(self) -> Actor:
         return self.context.actor
+
+    @property
+    def schema_revision(self) -> str | None:
+        """The layout's revision that this SDK reads and writes; None where there is no such."""
+        return self._backend.schema_revision()
 
     @property
     def _unaudited(self) -> Context:
@@ -344,7 +354,22 @@ class UnitOfWork(Operations, Reader):
         """Another unit of work with the same context, for what commits on its own (TXN-9)."""
         if self.pending:
             raise IllegalTransition("commit or roll back first: this commits in units of its own")
-        return type(self)(self._backend, self._leases, self.context, self._clock, self._hooks)
+        return self._another()
+
+    @not_an_operation
+    def beside(self, records: Iterable[Record]) -> "Self":
+        """This unit's view with these records in it, as if they were stored; for reading only."""
+        mask = self._backend.masked if isinstance(self._backend, Masked) else None
+        view = self._another()
+        view._pending, view._known, view._is_view = self._pending.copy(), self._known, True
+        for record in records:
+            view._pending.insert(record if mask is None else mask(record))
+        return view
+
+    def _another(self) -> "Self":
+        return type(self)(
+            *(self._backend, self._leases, self.context, self._clock, self._hooks, self.archive)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -361,6 +386,8 @@ class UnitOfWork(Operations, Reader):
             self.rollback()
 
     def _check_writable(self) -> None:
+        if self._is_view:
+            raise ReadOnly("archived documents can only be read; unarchive them to change them")
         if self.context.read_only:
             raise ReadOnly("this session is read-only; open one without read_only=True to write")
 

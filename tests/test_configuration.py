@@ -305,6 +305,7 @@ def test_every_setting_is_shown_with_its_source_and_no_secret() -> None:
         ("url", "acme://u:***@h/?sslpassword=***", "argument"),
         ("plugins", (), "default"),
         ("slow_query", 1.0, "default"),
+        ("archive", "", "default"),
         ("password", "***", "argument"),
         ("api_token", "***", "environment: LOKI_STORAGE_API_TOKEN"),
         ("size", 2, "environment: LOKI_STORAGE_SIZE"),

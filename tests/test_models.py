@@ -69,6 +69,8 @@ COLUMNS = {
         released_at? released_by:100? release_reason?""",
     "retention_runs": """id | plan_hash:64 active owner:100 lease_until as_of position started_at
         started_by:100 finished_at? progress? certificate?""",
+    "archived_documents": """id | client_id:100 document_type created_at archived_at archived_by:100
+        policy:200 bundle:100 sha256:64 size row_count lowest_id highest_id members""",
 }
 
 
@@ -111,7 +113,9 @@ def test_keys_and_references_name_fields_of_the_kind(kind: Kind) -> None:
 
 def test_internal_kinds_are_those_of_the_contract() -> None:
     internal = {name for name, kind in KINDS.items() if kind.internal}
-    assert internal == {"document_chains", "retention_runs", "retention_state"}
+    assert internal == {
+        *("archived_documents", "document_chains", "retention_runs", "retention_state"),
+    }
 
 
 def test_unknown_field_brings_the_nearest_known_one() -> None:

@@ -18,7 +18,7 @@ from loki_storage.cli.output import (
     print_table,
 )
 from loki_storage.enums import PeriodUnit, PolicyKind, RetentionAction
-from loki_storage.models import RetentionPolicy
+from loki_storage.models import ArchivedDocument, RetentionPolicy
 from loki_storage.query import Query
 from loki_storage.retention import Plan, Report, RetentionManager
 from loki_storage.retention.pack import PACKS, install, pack
@@ -216,6 +216,44 @@ def run_command(
     _print_report(invocation, report)
 
 
+# --- The archive ----------------------------------------------------------------------------------
+
+
+@retention_commands.command("archived")
+@click.option("--client", help="Of this client only.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option("--offset", type=click.IntRange(0), default=0, show_default=True)
+@reading
+def list_archived(invocation: Invocation, client: str | None, limit: int, offset: int) -> None:
+    """List archived documents, by id."""
+    with invocation.session() as session:
+        found = session.retention.list_archived(client, limit, offset)
+    if invocation.as_json:
+        print_json({"archived": [as_fields(stub) for stub in found]})
+    elif found:
+        print_table(_ARCHIVED_COLUMNS, [_archived_row(stub) for stub in found])
+    else:
+        click.echo("no document is archived")
+
+
+@retention_commands.command("unarchive")
+@click.argument("ids", type=int, nargs=-1, required=True)
+@writing
+def unarchive_command(invocation: Invocation, ids: tuple[int, ...]) -> None:
+    """Bring archived documents back as they were.
+
+    IDS are those of any of their versions. Policies that are still due archive them again: place a
+    hold before.
+    """
+    with invocation.existing() as storage:
+        manager = RetentionManager(storage, actor=invocation.actor, tenant=invocation.tenant)
+        back = manager.unarchive(ids)
+    if invocation.as_json:
+        print_json({"unarchived": back})
+    else:
+        click.echo(f"{number(len(back))} back: {', '.join(map(str, back)) or 'none was archived'}")
+
+
 # --- Holds ----------------------------------------------------------------------------------------
 
 
@@ -349,6 +387,29 @@ def _policy_row(policy: RetentionPolicy) -> tuple[Cell, ...]:
         policy.priority,
         "yes" if policy.is_active else "no",
         minutes(policy.last_run),
+    )
+
+
+_ARCHIVED_COLUMNS = [
+    Column("id", right=True),
+    Column("client", share=2),
+    Column("type", share=1),
+    Column("policy", share=2),
+    Column("archived at"),
+    Column("rows", right=True),
+    Column("bundle", share=3, from_width=120),
+]
+
+
+def _archived_row(stub: ArchivedDocument) -> tuple[Cell, ...]:
+    return (
+        stub.id,
+        stub.client_id,
+        stub.document_type,
+        stub.policy,
+        minutes(stub.archived_at),
+        number(stub.row_count),
+        stub.bundle,
     )
 
 

@@ -12,6 +12,7 @@ from loki_storage.errors import InvalidField, InvalidValue, NotFound, ResultTooL
 from loki_storage.models import Kind, Record
 from loki_storage.protocol import Count, Day, Group, Measure
 from loki_storage.query import Compare, Condition, Order, Query, all_of
+from loki_storage.query_builder.archive import narrowed
 from loki_storage.query_builder.cursors import cursor_of, place_of
 from loki_storage.query_builder.dates import days_before
 from loki_storage.query_builder.filters import Combine, Filter, Filters, conditions_of
@@ -56,6 +57,7 @@ class QueryBuilder(Filters[R]):
     _session: UnitOfWork = attrs.field(converter=_checked)
     _query: Query = attrs.field(default=attrs.Factory(_all_records, takes_self=True), kw_only=True)
     _shown: Shown = attrs.field(default="live", kw_only=True)
+    _archived: bool = attrs.field(default=False, kw_only=True)
     _moving: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
 
     # Steps
@@ -107,16 +109,16 @@ class QueryBuilder(Filters[R]):
 
     def all(self) -> list[R]:
         """All records of the window; ``ResultTooLarge`` where they are more than 10,000 (QRY-7)."""
-        return all_of_it(self._session, self.build())
+        return all_of_it(self._reading, self.build())
 
     def first(self) -> R | None:
         """The first record, or None."""
-        found = listed(self._session, self.build().evolve(limit=self._at_most(1)))
+        found = listed(self._reading, self.build().evolve(limit=self._at_most(1)))
         return found[0] if found else None
 
     def one(self) -> R:
         """The only record; ``NotFound`` of none, ``ResultTooLarge`` of several."""
-        found = listed(self._session, self.build().evolve(limit=self._at_most(2)))
+        found = listed(self._reading, self.build().evolve(limit=self._at_most(2)))
         if len(found) > 1:
             raise ResultTooLarge(
                 f"more than one of {self.kind.table} matches; narrow the query, or use first()"
@@ -127,18 +129,18 @@ class QueryBuilder(Filters[R]):
 
     def count(self) -> int:
         """How many match, whatever limit, offset and cursor say (QRY-8)."""
-        return self._session.count(self.build())
+        return self._reading.count(self.build())
 
     def exists(self) -> bool:
         """Whether any matches, whatever limit, offset and cursor say (QRY-8)."""
-        return self._session.exists(self.build())
+        return self._reading.exists(self.build())
 
     def iter(self) -> Iterator[R]:
         """The records one by one, of one moment, in the memory of one.
 
         Where reads are audited: in blocks of 1,000, with an entry for each.
         """
-        return streamed(self._session, self.build())
+        return streamed(self._reading, self.build())
 
     def page(self) -> Page[R]:
         """Up to ``limit`` records (100 unless told), and the cursor for the next page.
@@ -146,7 +148,7 @@ class QueryBuilder(Filters[R]):
         Pages neither miss nor repeat a record, whatever is inserted meanwhile (QRY-7).
         """
         query = self.build()
-        records, more = paged(self._session, query, DEFAULT_PAGE)
+        records, more = paged(self._reading, query, DEFAULT_PAGE)
         return Page(records, cursor_of(query, records[-1], self._moving) if more else None)
 
     def aggregate(
@@ -160,7 +162,7 @@ class QueryBuilder(Filters[R]):
         ``Count()``, ``Sum``, ``Min`` and ``Max`` of a field. One statement on SQL backends.
         """
         groups = _several("by", by, str | Day)
-        return self._session.aggregate(
+        return self._reading.aggregate(
             self.build(), groups, _several("measures", measures, Measure)
         )
 
@@ -169,7 +171,16 @@ class QueryBuilder(Filters[R]):
 
         The words name no values; a database's own plan may.
         """
-        return self._session.explain(self.build())
+        return self._reading.explain(self.build())
+
+    @property
+    def _reading(self) -> UnitOfWork:
+        """The session, or its view with archived documents in it as they are now."""
+        if not self._archived:
+            return self._session
+        from loki_storage.archives import with_archived  # most have no archive
+
+        return with_archived(self._session, **narrowed(self._query))
 
     # How steps are made
 
@@ -213,8 +224,10 @@ class QueryBuilder(Filters[R]):
         bare = Query(self._query.kind, self._query.tenant, self._query.where)
         if self.kind is not kind:
             raise InvalidField(self.kind.table, f"cannot filter {kind.table}")
-        if self._query != bare or self._shown != "live":
-            raise InvalidValue("filter", "takes conditions only: no order, window or deleted ones")
+        if self._query != bare or self._shown != "live" or self._archived:
+            raise InvalidValue(
+                "filter", "takes conditions only: no order, window, deleted or archived ones"
+            )
         return self._query.where
 
 

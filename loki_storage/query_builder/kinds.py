@@ -60,6 +60,16 @@ class _Deletable(QueryBuilder[R]):
         """Deleted ones alone."""
         return self._showing("deleted")
 
+    def include_archived(self) -> Self:
+        """Those of archived documents, too: each answer reads their bundles, to be read only.
+
+        Of one document or client where ``root_id``, ``id`` (of documents) or ``client_id`` are
+        equal to a value and nothing else is asked by subqueries; more than 256 MiB of rows are
+        ``ResultTooLarge``, a bundle that cannot be read is ``ArchiveError``. Deleted ones only with
+        ``include_deleted``.
+        """
+        return attrs.evolve(self, archived=True)
+
     def _showing(self, shown: Shown) -> Self:
         return attrs.evolve(self, shown=shown)
 

@@ -201,13 +201,14 @@ class AuditRepository(Repository[AuditEntry]):
         return self._list(query.evolve(limit=limit, offset=offset))
 
     def _roots(self, document_id: int) -> list[int]:
-        """The chain's root id; of a purged version the one that its purge tells of (AUD-1)."""
+        """The chain's root id; of a version that is gone the one that the trail tells (AUD-1)."""
         _require("document_id", document_id)
         document = self._session.get(Document, document_id)
         if document is not None:
             return [document.root_id]
-        purges = self._query(equals(action=AuditAction.PURGE, entity_type=EntityType.DOCUMENT))
-        told = (entry for entry in self._session.select(purges) if _tells(entry, document_id))
+        gone = In("action", (AuditAction.PURGE, AuditAction.ARCHIVE))
+        taken = self._query(gone, equals(entity_type=EntityType.DOCUMENT))
+        told = (entry for entry in self._session.select(taken) if _tells(entry, document_id))
         return [document_id, *(entry.document_id for entry in islice(told, 1))]
 
 

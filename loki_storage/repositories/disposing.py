@@ -1,6 +1,6 @@
 """What removes rows for ever outside a run of retention: purge and audit cleanup (DEL-6, AUD-3)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from itertools import count
 
@@ -8,7 +8,7 @@ import attrs
 
 from loki_storage.enums import EntityType, RetentionAction
 from loki_storage.errors import Conflict, OnHold
-from loki_storage.models import AuditEntry, Chain, Document, LegalHold, Record
+from loki_storage.models import ArchivedDocument, AuditEntry, Chain, Document, LegalHold, Record
 from loki_storage.query import Compare, Order
 from loki_storage.repositories.judging import Judge
 from loki_storage.repositories.retained import (
@@ -110,6 +110,7 @@ def _held(
     sets = record_sets(session, sorted(roots))
     coverage = Coverage.of(session, holds, sets)
     held = {each.chain.id for each in sets if coverage.over(each)}
+    held |= _held_archived(session, holds, roots.difference(each.chain.id for each in sets))
     for kind, ids in map(covered_ids, holds):
         held |= roots & ids if kind is Document else set()
     ours = {hold.id for hold in holds}
@@ -119,3 +120,20 @@ def _held(
         if entry.document_id in held
         or (entry.entity_type == EntityType.HOLD and entry.entity_id in ours)
     }
+
+
+def _held_archived(
+    session: UnitOfWork, holds: Sequence[LegalHold], roots: Collection[int]
+) -> set[int]:
+    """Those of these root ids that are in the archive and held, or cannot be read there."""
+    stubs = session.get_many(ArchivedDocument, roots, session.tenant)
+    if not stubs:
+        return set()
+    from loki_storage.archives import archived_sets  # most have no archive
+
+    held = set[int]()
+    for found in archived_sets(session, stubs.values()):
+        coverage = Coverage.of(found.view, holds, list(found.sets.values()))
+        held |= {id for id, each in found.sets.items() if coverage.over(each)}
+        held |= set(found.unreadable)
+    return held

@@ -51,11 +51,16 @@ class DocumentReads(Repository[Document]):
 
     # One
 
-    def get_by_id(self, id: int, include_deleted: bool = False) -> Document | None:
+    def get_by_id(
+        self, id: int, include_deleted: bool = False, include_archived: bool = False
+    ) -> Document | None:
         """The version, or None where it is unknown, another tenant's, or deleted (DEL-2).
 
-        A read by key; it costs a third of the query that an audited read is told by.
+        ``include_archived``: also from the archive, to be read only. A read by key; it costs a
+        third of the query that an audited read is told by.
         """
+        if include_archived:
+            return self._beside(document_id=id).get_by_id(id, include_deleted)
         if self._session.context.audit_reads:
             return super().get_by_id(id, include_deleted)
         document = self._session.get(Document, id)
@@ -94,20 +99,34 @@ class DocumentReads(Repository[Document]):
 
     # Versions
 
-    def get_latest_version(self, id: int) -> Document | None:
+    def get_latest_version(self, id: int, include_archived: bool = False) -> Document | None:
         """The live head of the chain that ``id`` is a member of (VER-8)."""
+        if include_archived:
+            return self._beside(document_id=id).get_latest_version(id)
         return self._first(self._query(self._same_chain(id), equals(is_latest=True)))
 
-    def get_version_history(self, id: int, include_deleted: bool = False) -> list[Document]:
+    def get_version_history(
+        self, id: int, include_deleted: bool = False, include_archived: bool = False
+    ) -> list[Document]:
         """The versions, ascending; any member may be named, also a deleted one (VER-8)."""
+        if include_archived:
+            return self._beside(document_id=id).get_version_history(id, include_deleted)
         where = all_of(self._same_chain(id), And(()) if include_deleted else self._visible())
         return self._list(self._query(where, order=(Order("version"),)))
 
-    def get_as_of(self, id: int, time: datetime, include_deleted: bool = False) -> Document | None:
+    def get_as_of(
+        self,
+        id: int,
+        time: datetime,
+        include_deleted: bool = False,
+        include_archived: bool = False,
+    ) -> Document | None:
         """The highest version that was there at a time and is live today (VER-8).
 
         ``include_deleted``: one that was deleted since then counts, too.
         """
+        if include_archived:
+            return self._beside(document_id=id).get_as_of(id, time, include_deleted)
         live = self._visible()
         if include_deleted:
             live = any_of(live, Compare("deleted_at", "gt", time))
@@ -140,9 +159,16 @@ class DocumentReads(Repository[Document]):
         order_by: str | None = None,
         ascending: bool = False,
         versions: Versions = "heads",
+        include_archived: bool = False,
         **filters: Any,
     ) -> list[Document]:
-        """A page of live documents, newest first."""
+        """A page of live documents, newest first.
+
+        ``include_archived``: reads the bundles of all archived documents, or of a ``client_id``'s.
+        """
+        if include_archived:
+            beside = self._beside(client_id=filters.get("client_id"))
+            return beside.get_all(limit, offset, order_by, ascending, versions, **filters)
         order = Order(order_by or self.default_order, not ascending)
         query = self._filtered(filters).narrow(self._shown(versions))
         return self._list(query.evolve(order=(order,), limit=limit, offset=offset))
@@ -163,8 +189,12 @@ class DocumentReads(Repository[Document]):
         offset: int = 0,
         include_deleted: bool = False,
         versions: Versions = "heads",
+        include_archived: bool = False,
     ) -> list[Document]:
         """A client's documents, newest first; with ``include_deleted`` deleted versions too."""
+        if include_archived:
+            beside = self._beside(client_id=client_id)
+            return beside.get_by_client(client_id, limit, offset, include_deleted, versions)
         shown = self._shown(versions)
         if include_deleted:
             shown = any_of(shown, equals(is_deleted=True))
@@ -235,6 +265,12 @@ class DocumentReads(Repository[Document]):
         )
         query = self._session.query(Tag, InQuery("id", links, "tag_id"), order=(Order("name"),))
         return self._list(query)
+
+    def _beside(self, **which: Any) -> DocumentReads:
+        """These reads over the session's view with archived documents in it."""
+        from loki_storage.archives import with_archived  # most have no archive
+
+        return DocumentReads(with_archived(self._session, **which))
 
     # Conditions
 

@@ -22,7 +22,7 @@ from loki_storage.unit_of_work import UnitOfWork
 __all__ = ["SUPPORTED", "Judge", "Page"]
 
 SUPPORTED = frozenset({RetentionAction.ANONYMIZE, RetentionAction.DELETE})
-"""What can be done to records here."""
+"""What can be done to records everywhere; ``archive`` where there is an archive store."""
 
 _MEMBERS = (EntityType.VALIDATION, EntityType.CORRECTION)
 _ENTITY_OF = {rules.KIND_OF[entity_type]: entity_type for entity_type in _MEMBERS}
@@ -35,6 +35,7 @@ class Judge:
     state: RetentionState | None
     policies: tuple[RetentionPolicy, ...]
     holds: tuple[LegalHold, ...]
+    supported: frozenset[RetentionAction] = SUPPORTED
     _sorted: dict[tuple[str, str | None], list[RetentionPolicy]] = attrs.field(
         factory=dict, init=False, eq=False
     )
@@ -54,7 +55,17 @@ class Judge:
             for policy in policies
             if policy.kind == PolicyKind.MINIMUM or chosen is None or policy.name in chosen
         ]
-        return cls(state, tuple(wanted), tuple(active_holds(session)))
+        archive = () if session.archive is None else (RetentionAction.ARCHIVE,)
+        return cls(state, tuple(wanted), tuple(active_holds(session)), SUPPORTED.union(archive))
+
+    def of_archived(self) -> "Judge":
+        """For documents that are in the archive: what archives or compresses is in effect there."""
+        due = [
+            policy
+            for policy in self.policies
+            if policy.kind == PolicyKind.MINIMUM or policy.action in rules.DESTRUCTIVE
+        ]
+        return attrs.evolve(self, policies=tuple(due))
 
     def about(self, entity_type: str, kind: str | None = None) -> list[RetentionPolicy]:
         """The policies for an entity type, of one kind or of both."""
@@ -90,9 +101,10 @@ class Page:
 
     def document(self, each: RecordSet, as_of: datetime) -> Decision | None:
         """The decision on a document with all that hangs on it."""
-        usable = SUPPORTED - {RetentionAction.ANONYMIZE} if each.anonymized else SUPPORTED
+        supported = self.judge.supported
+        usable = supported - {RetentionAction.ANONYMIZE} if each.anonymized else supported
         terms = [*self._document_terms(each), *self._member_minimums(each)]
-        return rules.decide(as_of, terms, self.coverage.over(each), usable, SUPPORTED)
+        return rules.decide(as_of, terms, self.coverage.over(each), usable, supported)
 
     def member(self, each: RecordSet, member: Member, as_of: datetime) -> Decision | None:
         """The decision on one validation or correction by itself."""

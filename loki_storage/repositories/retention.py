@@ -1,5 +1,6 @@
 """Retention policies and legal holds. Running policies is ``RetentionManager``'s work."""
 
+import builtins
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, ClassVar
@@ -7,9 +8,16 @@ from typing import Any, ClassVar
 from loki_storage.authorization import not_an_operation
 from loki_storage.enums import EntityType, PeriodUnit, PolicyKind, RetentionAction, RetentionTrigger
 from loki_storage.errors import Duplicate, InvalidField, InvalidValue, NotFound
-from loki_storage.models import Document, Kind, LegalHold, RetentionPolicy, RetentionState
+from loki_storage.models import (
+    ArchivedDocument,
+    Document,
+    Kind,
+    LegalHold,
+    RetentionPolicy,
+    RetentionState,
+)
 from loki_storage.query import Condition, IsNull, Order, Query, equals
-from loki_storage.repositories.base import Repository
+from loki_storage.repositories.base import DEFAULT_LIMIT, Repository
 from loki_storage.repositories.retained import (
     Coverage,
     active_holds,
@@ -25,6 +33,7 @@ __all__ = ["HoldRepository", "RetentionRepository", "revised", "unchanged"]
 
 Criteria = Query | dict[str, Any] | None
 Holds = list[LegalHold]
+Stubs = list[ArchivedDocument]
 Policies = list[RetentionPolicy]
 
 
@@ -63,7 +72,7 @@ class RetentionRepository(Repository[RetentionPolicy]):
 
         ``criteria``: a query on the entity type's kind (or its JSON form); only its condition
         counts. Raises ``Duplicate`` where the name is taken, ``InvalidField`` and ``InvalidValue``
-        for what could not be run, ``Unsupported`` for ``archive``: there is no archive store yet.
+        for what could not be run. ``archive`` is done where there is an archive store.
         """
         now = self._session.now()
         policy = RetentionPolicy(
@@ -134,6 +143,27 @@ class RetentionRepository(Repository[RetentionPolicy]):
         """The policy of exactly this name."""
         return self._first(self._query(equals(name=name)))
 
+    def list_archived(
+        self, client_id: str | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
+    ) -> Stubs:
+        """What stays of archived documents, by root id."""
+        where = equals() if client_id is None else equals(client_id=client_id)
+        query = self._session.query(ArchivedDocument, where, limit=limit, offset=offset)
+        return self._list(query)
+
+    def unarchive(self, ids: Iterable[int]) -> builtins.list[int]:
+        """Bring archived documents back as they were, each in a commit of its own (TXN-9).
+
+        ``ids``: any versions of them. Returns the root ids that came back; live documents are
+        passed over. Afterwards their bundles are removed. ``NotFound`` for an unknown id,
+        ``ArchiveError`` where a bundle cannot be read, ``IllegalTransition`` where what has been
+        recorded since is in the way; those before it are back. A policy that is still due archives
+        them again; a hold prevents that.
+        """
+        from loki_storage.repositories.unarchiving import unarchive  # most never need it
+
+        return unarchive(self._session.fresh(), list(ids))
+
     @not_an_operation
     def selecting(self, kind: Kind, where: Condition) -> Query:
         """A query for ``criteria`` of this tenant."""
@@ -198,12 +228,18 @@ class HoldRepository(Repository[LegalHold]):
 
     def covering(self, document_id: int) -> Holds:
         """The active holds on a document (any version may be named) or on what hangs on it."""
-        document = self._session.get(Document, document_id)
+        session: UnitOfWork = self._session
+        document = session.get(Document, document_id)
+        if document is None:
+            from loki_storage.archives import with_archived  # most are not archived
+
+            session = with_archived(session, document_id=document_id)
+            document = session.get(Document, document_id)
         if document is None:
             raise NotFound("document", document_id)
-        sets = record_sets(self._session, [document.root_id])
-        holds = active_holds(self._session)
-        coverage = Coverage.of(self._session, holds, sets)
+        sets = record_sets(session, [document.root_id])
+        holds = active_holds(session)
+        coverage = Coverage.of(session, holds, sets)
         names = {name for each in sets for name in coverage.over(each)}
         return [hold for hold in holds if hold.name in names]
 
@@ -222,11 +258,21 @@ class HoldRepository(Repository[LegalHold]):
         if not wanted:
             raise InvalidValue("ids", "must name something")
         found = self._session.get_many(kind, wanted, self._session.tenant)
-        for id in wanted:
+        roots = {record.root_id if kind is Document else id for id, record in found.items()}  # type: ignore[attr-defined]
+        missing = [id for id in wanted if id not in found]
+        return hold_rules.id_ranges(roots | self._archived(entity_type, kind, missing))
+
+    def _archived(self, entity_type: str, kind: Kind, ids: builtins.list[int]) -> set[int]:
+        """What is held where these are in the archive; ``NotFound`` of one that is not."""
+        if not ids:
+            return set()
+        from loki_storage.archives import stubs_of  # most are not archived
+
+        found = stubs_of(self._session, kind, ids)
+        for id in ids:
             if id not in found:
                 raise NotFound(entity_type, id)
-        roots = {record.root_id if kind is Document else id for id, record in found.items()}  # type: ignore[attr-defined]
-        return hold_rules.id_ranges(roots)
+        return {stub.id if kind is Document else id for id, stub in found.items()}
 
 
 def revised(session: UnitOfWork) -> Step:

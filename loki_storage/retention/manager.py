@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,15 @@ class RetentionManager:
             if row is not None and row.stored("certificate") is not None:
                 return str(row.stored("certificate"))
         raise NotFound("certificate of run", run_id)
+
+    def unarchive(self, ids: Iterable[int]) -> list[int]:
+        """Bring archived documents back; see ``session.retention.unarchive``.
+
+        In the manager's tenant, or ``"default"``.
+        """
+        tenant = self._tenant or DEFAULT_TENANT
+        with self._session(tenant) as session:
+            return session.retention.unarchive(ids)
 
     @staticmethod
     def verify_certificate(certificate: str | bytes | Path) -> dict[str, Any]:

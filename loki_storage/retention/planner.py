@@ -4,8 +4,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from loki_storage.archives import Archived, archived_sets
 from loki_storage.enums import EntityType, PeriodUnit, PolicyKind, RetentionTrigger
 from loki_storage.models import (
+    ArchivedDocument,
     Correction,
     Document,
     ExportLog,
@@ -16,6 +18,7 @@ from loki_storage.models import (
 from loki_storage.query import And, Compare, Condition, In, IsNull, Not, Order, all_of, any_of
 from loki_storage.repositories.judging import Judge, Page
 from loki_storage.repositories.retained import matching, record_sets
+from loki_storage.retention.archiving import UNREADABLE
 from loki_storage.retention.cutoffs import audit_days
 from loki_storage.retention.plan import Items, Planned, TenantPlan
 from loki_storage.rules import retention as rules
@@ -43,7 +46,7 @@ def plan_tenant(
     """What a run would do for the session's tenant by the policies as they are now."""
     judge = Judge.read(session, chosen)
     items = Items()
-    for find in (_documents, _validations, _corrections, _exports, _audit):
+    for find in (_documents, _archived, _validations, _corrections, _exports, _audit):
         for planned in find(session, judge, as_of):
             items.add(planned)
     return TenantPlan(session.tenant, as_of, tuple(map(snapshot, judge.policies)), items)
@@ -67,6 +70,36 @@ def _documents(session: UnitOfWork, judge: Judge, as_of: datetime) -> Iterator[P
             decision = page.document(each, as_of)
             if decision is not None:
                 yield _planned(EntityType.DOCUMENT, each.chain.id, decision)
+
+
+def _archived(session: UnitOfWork, judge: Judge, as_of: datetime) -> Iterator[Planned]:
+    """Documents in the archive are read from their bundles, so only those that may be due are."""
+    judge = judge.of_archived()
+    maxima = judge.about(EntityType.DOCUMENT, PolicyKind.MAXIMUM)
+    bounds = [bound for policy in maxima if (bound := _archived_before(policy, as_of)) is not None]
+    due = any_of(*bounds) if bounds else None
+    for rows in _pages(session, ArchivedDocument, "id", ("id",), due):
+        stubs = session.get_many(ArchivedDocument, [id for (id,) in rows], session.tenant)
+        for each in archived_sets(session, stubs.values()):
+            yield from _archived_fates(judge, each, as_of)
+
+
+def _archived_fates(judge: Judge, found: Archived, as_of: datetime) -> Iterator[Planned]:
+    for id in found.unreadable:
+        yield Planned(EntityType.DOCUMENT, id, None, None, UNREADABLE)
+    page = judge.page(found.view, list(found.sets.values()))
+    for each in found.sets.values():
+        decision = page.document(each, as_of)
+        if decision is not None:
+            yield _planned(EntityType.DOCUMENT, each.chain.id, decision)
+
+
+def _archived_before(policy: RetentionPolicy, as_of: datetime) -> Condition | None:
+    """What the stub of every document fulfils for which a policy is due; None: of none."""
+    latest = _latest(policy, as_of)
+    if latest is None or policy.trigger in (RetentionTrigger.CREATED, RetentionTrigger.UPDATED):
+        return None if latest is None else Compare("created_at", "le", latest)
+    return And(())
 
 
 def _validations(session: UnitOfWork, judge: Judge, as_of: datetime) -> Iterator[Planned]:
@@ -180,11 +213,8 @@ def _maybe_due(judge: Judge, entity_type: str, as_of: datetime) -> Condition | N
 def _possible(policy: RetentionPolicy, as_of: datetime) -> list[Condition]:
     query = rules.criteria_of(policy)
     criteria = And(()) if query is None else query.where
-    if policy.period_unit == PeriodUnit.FOREVER:
-        return []
-    try:
-        latest = as_of - timedelta(days=policy.retention_days)  # no unit has fewer days
-    except OverflowError:
+    latest = _latest(policy, as_of)
+    if latest is None:
         return []
     kind = rules.KIND_OF[policy.entity_type]
     began = _BEGAN.get((kind, policy.trigger))
@@ -194,6 +224,15 @@ def _possible(policy: RetentionPolicy, as_of: datetime) -> list[Condition]:
         return [criteria]
     held = "config" if kind is Validation else "metadata_json"
     return [all_of(Not(IsNull(held)), criteria)]
+
+
+def _latest(policy: RetentionPolicy, as_of: datetime) -> datetime | None:
+    """The latest beginning of a period that may be over; None: none is."""
+    try:
+        latest = as_of - timedelta(days=policy.retention_days)  # no unit has fewer days
+    except OverflowError:
+        return None
+    return None if policy.period_unit == PeriodUnit.FOREVER else latest
 
 
 def _at_most(field: str) -> Callable[[datetime], Condition]:

@@ -1,5 +1,6 @@
 """Carries out one tenant's plan: bounded batches, each a commit of its own, resumable (RET-3)."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -7,14 +8,16 @@ from typing import Any
 
 import attrs
 
+from loki_storage.archives import discard
 from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, EntityType, PolicyKind
-from loki_storage.errors import Conflict, Contention, Duplicate, StaleWrite
+from loki_storage.errors import ArchiveError, Conflict, Contention, Duplicate, StaleWrite
 from loki_storage.models import AuditEntry, RetentionPolicy, RetentionRun
 from loki_storage.query import In, Order, equals
 from loki_storage.repositories.disposing import free_entries, oldest_entries
 from loki_storage.repositories.judging import Judge
 from loki_storage.repositories.retention import unchanged
+from loki_storage.retention.archiving import Names, orphans
 from loki_storage.retention.certificate import EMPTY, Line, sealed
 from loki_storage.retention.cutoffs import audit_days
 from loki_storage.retention.plan import Planned, TenantPlan
@@ -28,6 +31,8 @@ from loki_storage.unit_of_work import UnitOfWork, pauses
 from loki_storage.values import JsonText, JsonValue, canonical
 
 __all__ = ["BATCH_ROWS", "LEASE", "TenantRun"]
+
+LOGGER = logging.getLogger("loki_storage")
 
 BATCH_ROWS = 400
 """Rows after which a batch is committed; a document is never split."""
@@ -178,7 +183,9 @@ class TenantRun:
         told: JsonValue = {"run": row.id, "plan": plan.hash}
         planned = [item for item in left if item.entity_type != EntityType.AUDIT]
         rows = 1 if attempts > ATTEMPTS // 2 else self.batch_rows
-        for batch in _batches(tasks(session, judge, planned, now, told, self.remove_file), rows):
+        names = Names(row.plan_hash, self.owner)
+        found = tasks(session, judge, planned, now, told, self.remove_file, names)
+        for batch in _batches(found, rows):
             row, progress = self._commit(session, judge, row, progress, batch)
             yield row, progress
 
@@ -201,6 +208,7 @@ class TenantRun:
         for change in [*changes[:-1], last]:
             session.add(change)
         session.commit()
+        discard(session.archive, [name for task in batch for name in task.left])
         self.step(len(batch))
         return row.replaced(moved.operation.changes), after
 
@@ -259,6 +267,7 @@ class TenantRun:
 
     def _finish(self, row: RetentionRun, progress: Progress, plan: TenantPlan) -> RetentionRun:
         """The certificate, and what policies keep of their runs, in one commit."""
+        self._sweep(row)
         for pause in pauses():
             session = self.open()
             try:
@@ -267,6 +276,19 @@ class TenantRun:
                 self._still_ours(row)
                 time.sleep(pause)
         raise AssertionError("pauses never end")
+
+    def _sweep(self, row: RetentionRun) -> None:
+        """Remove bundles that killed runs left without a stub."""
+        session = self.open()
+        if session.archive is None:
+            return
+        try:
+            found = orphans(session, session.archive)
+        except ArchiveError as error:
+            LOGGER.warning("bundles without a document were not looked for: %s", error)
+            return
+        self._still_ours(row)
+        discard(session.archive, found)
 
     def _finished_in(
         self, session: UnitOfWork, row: RetentionRun, progress: Progress, plan: TenantPlan

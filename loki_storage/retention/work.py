@@ -1,5 +1,6 @@
 """Turns a page of planned records into changes, judged anew: what to do, or why not (RET-3)."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
@@ -9,8 +10,11 @@ from typing import Any
 
 import attrs
 
+from loki_storage.archives import Archived, archived_sets
 from loki_storage.enums import EntityType, RetentionAction
+from loki_storage.errors import ArchiveError
 from loki_storage.models import (
+    ArchivedDocument,
     AuditEntry,
     Chain,
     Correction,
@@ -26,6 +30,7 @@ from loki_storage.models import (
 from loki_storage.query import In, equals
 from loki_storage.repositories.judging import Judge
 from loki_storage.repositories.retained import record_sets
+from loki_storage.retention.archiving import UNREADABLE, Names, move, rewrite
 from loki_storage.retention.certificate import Line
 from loki_storage.retention.plan import Planned
 from loki_storage.retention.planner import export_decisions, member_sets
@@ -37,6 +42,8 @@ from loki_storage.unit_of_work import UnitOfWork
 from loki_storage.values import JsonText, JsonValue, canonical
 
 __all__ = ["RemoveFile", "Task", "tasks"]
+
+LOGGER = logging.getLogger("loki_storage")
 
 Child = tuple[Kind, int, datetime | None]
 """A row to remove: its kind, id and time."""
@@ -54,6 +61,8 @@ class Task:
     change: Change | None = None
     reason: str = ""
     lines: tuple[Line, ...] = ()
+    left: tuple[str, ...] = ()
+    """Bundles that no stub names once the change is committed."""
 
 
 def tasks(
@@ -63,9 +72,10 @@ def tasks(
     now: datetime,
     told: JsonValue,
     remove_file: RemoveFile,
+    names: Names,
 ) -> Iterator[Task]:
     """A task for each item, in order. ``told`` goes into each audit entry."""
-    make = _Makers(session, judge, now, told, remove_file)
+    make = _Makers(session, judge, now, told, remove_file, names)
     start = 0
     while start < len(items):
         entity_type = items[start].entity_type
@@ -83,6 +93,7 @@ class _Makers:
     now: datetime
     told: JsonValue
     remove_file: RemoveFile
+    names: Names
     _texts: dict[tuple[str | None, str], JsonText] = attrs.field(factory=dict, init=False)
 
     def all_of(self, entity_type: str, items: Sequence[Planned]) -> Iterator[Task]:
@@ -99,29 +110,92 @@ class _Makers:
     def _documents(self, items: Sequence[Planned]) -> Callable[[Planned], Task]:
         sets = {each.chain.id: each for each in record_sets(self.session, [i.id for i in items])}
         page = self.judge.page(self.session, list(sets.values()))
+        archived = self._archived([item for item in items if item.id not in sets])
         refused = {
             item.id: _agreed(item, page.document(sets[item.id], self.now))
-            if item.id in sets
-            else "gone"
             for item in items
+            if item.id in sets
         }
         going = [
             sets[item.id]
             for item in items
-            if refused[item.id] is None and item.action == RetentionAction.DELETE
+            if item.id in sets
+            and refused[item.id] is None
+            and item.action == RetentionAction.DELETE
         ]
         children = self._children_of(going)
 
         def make(item: Planned) -> Task:
+            if item.id not in sets:
+                return next(archived)
             reason = refused[item.id]
             if reason is not None:
                 return Task(item, reason=reason)
             each = sets[item.id]
             if item.action == RetentionAction.DELETE:
                 return self._delete_set(item, each, children[item.id])
+            if item.action == RetentionAction.ARCHIVE:
+                return self._archive_set(item, each)
             return self._anonymize(item, each.chain, self._whole(each))
 
         return make
+
+    # The archive
+
+    def _archive_set(self, item: Planned, each: RecordSet) -> Task:
+        records = [record for record in self._whole(each) if type(record) is not AuditEntry]
+        links = self.session.query(DocumentTag, equals(document_id=each.chain.id))
+        records += [each.chain, *self.session.select(links)]
+        name, told = self.names(each.chain.id), self._told(item)
+        try:
+            change = move(self.session, name, each, records, str(item.policy), told)
+        except ArchiveError as error:
+            LOGGER.warning("document %s stays where it is: %s", item.id, error)
+            return Task(item, reason="the archive store did not take its bundle")
+        rows = [(type(row), row.id, _time_of(row)) for row in records if not row.internal]
+        return Task(item, change, "", _lines(rows, "archive"))
+
+    def _archived(self, items: Sequence[Planned]) -> Iterator[Task]:
+        """Tasks for documents that are in the archive, or nowhere, in the order of the items."""
+        ids = [item.id for item in items]
+        stubs = self.session.get_many(ArchivedDocument, ids, self.session.tenant)
+        groups = archived_sets(self.session, [stubs[id] for id in ids if id in stubs])
+        found: Archived | None = None
+        for item in items:
+            if item.id not in stubs:
+                yield Task(item, reason="gone")
+                continue
+            if found is None or item.id not in found:
+                found = next(groups)
+            yield self._archived_task(item, stubs[item.id], found)
+
+    def _archived_task(self, item: Planned, stub: ArchivedDocument, found: Archived) -> Task:
+        if item.id in found.unreadable:
+            return Task(item, reason=UNREADABLE)
+        if item.id not in found.sets:
+            return Task(item, reason="no longer in the archive")
+        each = found.sets[item.id]
+        page = self.judge.of_archived().page(found.view, [each])
+        refused = _agreed(item, page.document(each, self.now))
+        if refused is not None:
+            return Task(item, reason=refused)
+        there = attrs.evolve(self, session=found.view)
+        if item.action == RetentionAction.DELETE:
+            task = there._delete_set(item, each, there._children_of([each])[item.id])
+        else:
+            task = there._anonymize(item, each.chain, there._whole(each))
+        return self._elsewhere(task, stub, found.rows[item.id])
+
+    def _elsewhere(self, task: Task, stub: ArchivedDocument, rows: Sequence[Record]) -> Task:
+        if task.change is None:
+            return task
+        name = self.names(stub.id)
+        try:
+            change = rewrite(self.session, name, stub, rows, task.change)
+        except ArchiveError as error:
+            LOGGER.warning("archived document %s stays as it is: %s", stub.id, error)
+            return Task(task.item, reason="the archive store did not take its bundle")
+        return attrs.evolve(task, change=change, left=(stub.bundle,))
 
     def _members(self, kind: Kind, items: Sequence[Planned]) -> Callable[[Planned], Task]:
         sets = member_sets(self.session, kind, [item.id for item in items])

@@ -16,7 +16,7 @@ from loki_storage.enums import (
     RetentionAction,
     RetentionTrigger,
 )
-from loki_storage.errors import InvalidField, InvalidValue, Unsupported
+from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.models import (
     AuditEntry,
     Correction,
@@ -142,12 +142,13 @@ def period_fields(
 
 
 def check_policy(policy: RetentionPolicy) -> None:
-    """``InvalidValue``, ``InvalidField`` or ``Unsupported`` where a policy could not be run."""
+    """``InvalidValue`` or ``InvalidField`` where a policy could not be run."""
     if policy.entity_type not in KIND_OF:
         raise InvalidField(policy.entity_type, "has no retention", KIND_OF)
     criteria_of(policy)
-    if policy.action == RetentionAction.ARCHIVE:
-        raise Unsupported("there is no archive store yet: records cannot be archived")
+    members = (EntityType.VALIDATION, EntityType.CORRECTION)
+    if policy.action == RetentionAction.ARCHIVE and policy.entity_type in members:
+        raise InvalidValue("action", "archive is for documents, with all that hangs on them")
     whole = policy.entity_type in (EntityType.AUDIT, EXPORT_LOG)
     if whole and policy.action != RetentionAction.DELETE:
         raise InvalidValue("action", f"must be delete for {policy.entity_type}")

@@ -192,6 +192,9 @@ OPERATIONS: dict[tuple[str, str], Callable[[Session, World], Any]] = {
     ("retention.activate", "it is active already"): lambda s, w: s.retention.activate(w.policy),
     ("retention.deactivate", ""): lambda s, w: s.retention.deactivate(w.policy),
     ("retention.delete", ""): lambda s, w: s.retention.delete(w.policy),
+    ("retention.unarchive", "it is not archived"): (
+        lambda s, w: s.retention.unarchive([w.document])
+    ),
     ("retention.holds.place", ""): (
         lambda s, w: s.retention.holds.place("new", "court", ids=[w.document])
     ),

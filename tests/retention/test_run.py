@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loki_storage.errors import Contention, InvalidField, InvalidValue, OnHold, Unsupported
+from loki_storage.errors import Contention, InvalidField, InvalidValue, OnHold
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import (
     AuditEntry,
@@ -546,7 +546,7 @@ def test_busy_documents_do_not_stop_a_run(place: Place) -> None:
         ({"action": "shred"}, InvalidValue),
         ({"criteria": {"colour": "red"}}, InvalidValue),
         ({"entity_type": "audit", "action": "anonymize"}, InvalidValue),
-        ({"action": "archive"}, Unsupported),
+        ({"action": "archive", "entity_type": "validation"}, InvalidValue),
         ({"entity_type": "validation", "trigger": "superseded"}, InvalidValue),
     ],
 )

@@ -415,7 +415,7 @@ def test_alembic_commands_of_the_specification(checkout: Path) -> None:
     assert f"{EXPECTED_REVISION} (head)" in alembic(checkout, "history")
     assert "The whole schema" in alembic(checkout, "history", "--verbose")
     alembic(checkout, "downgrade", "-1")
-    assert "legal_holds" not in names(store)
+    assert "archived_documents" not in names(store)
     alembic(checkout, "upgrade", EXPECTED_REVISION)
     alembic(checkout, "downgrade", "base")
     assert names(store) == {"alembic_version"}

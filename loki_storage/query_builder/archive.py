@@ -1,0 +1,35 @@
+"""Which archived documents a query may be about: the fewer, the fewer bundles are read."""
+
+from typing import Any
+
+from loki_storage.models import Document
+from loki_storage.query import And, Compare, Condition, InQuery, Not, Or, Query
+
+__all__ = ["narrowed"]
+
+
+def narrowed(query: Query) -> dict[str, Any]:
+    """``document_id`` and ``client_id`` of all that can match, where the query says so.
+
+    Nothing where it has subqueries: these may be about other documents.
+    """
+    if _asks_others(query.where):
+        return {}
+    equal = {
+        part.field: part.value
+        for part in (query.where.conditions if isinstance(query.where, And) else (query.where,))
+        if isinstance(part, Compare) and part.op == "eq"
+    }
+    found = {"client_id": equal.get("client_id")}
+    if query.kind is Document:
+        found["document_id"] = equal.get("id", equal.get("root_id"))
+    return found
+
+
+def _asks_others(condition: Condition) -> bool:
+    match condition:
+        case And(parts) | Or(parts):
+            return any(map(_asks_others, parts))
+        case Not(inner):
+            return _asks_others(inner)
+    return isinstance(condition, InQuery)
