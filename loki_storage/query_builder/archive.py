@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from loki_storage.conditions import walk
 from loki_storage.models import Document
-from loki_storage.query import And, Compare, Condition, InQuery, Not, Or, Query
+from loki_storage.query import And, Compare, InQuery, Query
 
 __all__ = ["narrowed"]
 
@@ -13,7 +14,7 @@ def narrowed(query: Query) -> dict[str, Any]:
 
     Nothing where it has subqueries: these may be about other documents.
     """
-    if _asks_others(query.where):
+    if any(isinstance(node, InQuery) for node in walk(query.where)):
         return {}
     equal = {
         part.field: part.value
@@ -24,12 +25,3 @@ def narrowed(query: Query) -> dict[str, Any]:
     if query.kind is Document:
         found["document_id"] = equal.get("id", equal.get("root_id"))
     return found
-
-
-def _asks_others(condition: Condition) -> bool:
-    match condition:
-        case And(parts) | Or(parts):
-            return any(map(_asks_others, parts))
-        case Not(inner):
-            return _asks_others(inner)
-    return isinstance(condition, InQuery)
