@@ -284,6 +284,18 @@ class Backend(Reader):
         """The layout's revision that this SDK reads and writes; None where there is no such."""
         return None
 
+    def compact(self, kind: Kind, ids: Iterable[int], tenant: str) -> int | None:
+        """Store these rows in fewer bytes, as far as the backend can; no read tells (RET-4).
+
+        Gives the bytes that they take less than they would, whenever that was done. None: not
+        supported. Rows that nothing would be saved of stay as they are.
+        """
+        return None
+
+    def compactable(self, kind: Kind, ids: Iterable[int], tenant: str) -> set[int]:
+        """Those of these rows that ``compact`` has not looked at, or that were written since."""
+        return set()
+
     def ping(self) -> None:
         """Return if the store answers, else raise ``Unavailable`` or its kin."""
         self.count(Query(Document, None, In("id", ())))

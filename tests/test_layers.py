@@ -125,7 +125,7 @@ LIBRARIES = {
     "alembic": {"sql", "sqlite", "migrations", "revisions"},
     "openpyxl": {"api"},
     "pyarrow": {"api"},
-    "zstandard": {"api"},
+    "zstandard": {"api", "sql", "revisions"},
     "hypothesis": {"contract tests"},
     "pytest": {"contract tests"},
     "_pytest": {"contract tests"},  # see loki_storage_contract.assertions

@@ -31,6 +31,7 @@ from loki_storage_postgresql.errors import is_race
 from loki_storage_postgresql.writer import WorkWriter
 from loki_storage_sql.backend import Lookup, SqlBackend
 from loki_storage_sql.connections import Connection
+from loki_storage_sql.packing import packable, packed_columns, unpack
 from loki_storage_sql.places import ServerPlace
 from loki_storage_sql.pool import DeadlinePool
 from loki_storage_sql.row_writer import Rejected
@@ -83,6 +84,7 @@ class PostgresqlBackend(SqlBackend):
             except Rejected as rejected:
                 self._writer.forget()
                 self._judge(batch, rejected)
+                self._unpack(batch)
                 if time.monotonic() + pause > deadline:
                     raise StorageDamaged(
                         "the database refuses a batch that breaks no rule; its schema is not this "
@@ -105,6 +107,22 @@ class PostgresqlBackend(SqlBackend):
                 return
             with connection.transaction():
                 self._writer.write(connection, work)
+
+    def _unpack(self, batch: Batch) -> None:
+        """Make plain the texts that guards are about: SQL cannot compare them else."""
+        for operation in batch.guarded:
+            table = operation.kind.table
+            for field in (f for f in operation.guard if packable(table, f)):
+                (beside,) = packed_columns(table, [field])
+                row = f"tenant_id = $1 AND id = $2 AND {beside} IS NOT NULL"
+                name, ours = self._dialect.qualified(table), [batch.tenant, operation.id]
+                with self._connected() as connection:
+                    text = f"SELECT {beside} FROM {name} WHERE {row}"
+                    for (packed,) in connection.execute(text, ours).fetchall():
+                        text = f"UPDATE {name} SET {field} = $3, {beside} = NULL WHERE {row}"
+                        connection.execute(
+                            f"{text} AND {beside} = $4", [*ours, unpack(packed), packed]
+                        )
 
     def _judge(self, batch: Batch, rejected: Rejected) -> None:
         """Raise what the law says of a batch that was rejected a moment ago (BAT-4)."""

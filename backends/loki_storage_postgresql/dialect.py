@@ -18,6 +18,7 @@ from loki_storage_postgresql.errors import is_conflict, translate
 from loki_storage_postgresql.folding import pattern
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sql.packing import Apart
 
 __all__ = ["PostgresqlDialect", "dialect_for"]
 
@@ -34,6 +35,7 @@ class PostgresqlDialect(Dialect):
     sqlalchemy = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
     driver_errors = (psycopg.Error,)
     nulls_first = False
+    packing = Apart()
 
     def __init__(self, schema: str | None) -> None:
         """``schema``: in which every name is looked up; None: where the session's path leads."""

@@ -135,7 +135,8 @@ class _Text:
 
     def _update(self, part: Part, values: "_Values") -> str:
         source = f" FROM {values.source}" if values.source else ""
-        changes = ", ".join(f"{self._quote(f)} = {values[f]}" for f in part.fields)
+        beside = (f"{self._quote(f)} = NULL" for f in self._beside(part))
+        changes = ", ".join([*(f"{self._quote(f)} = {values[f]}" for f in part.fields), *beside])
         return (
             f"UPDATE {self._table(part)} AS t SET {changes}{source} "
             f"WHERE {self._row(part, values)}{self._and()} RETURNING 1"
@@ -155,6 +156,9 @@ class _Text:
 
     def _table(self, part: Part) -> str:
         return self._dialect.qualified(part.table.name)
+
+    def _beside(self, part: Part) -> tuple[str, ...]:
+        return self._dialect.beside(part.table.name, part.fields)
 
     def _row(self, part: Part, values: "_Values") -> str:
         guards = (

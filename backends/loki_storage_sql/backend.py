@@ -3,7 +3,7 @@
 import os
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from math import inf
@@ -26,6 +26,7 @@ from loki_storage.models import Kind, Record
 from loki_storage.protocol import NOT_EMPTY, Backend, Check, Reader, is_empty
 from loki_storage.query import Compare, Query, equals
 from loki_storage.rows import Rows
+from loki_storage_sql.compacting import packed, parts, saved_bytes, texts_of
 from loki_storage_sql.compiler import text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -34,7 +35,7 @@ from loki_storage_sql.places import Place
 from loki_storage_sql.pool import Shelf
 from loki_storage_sql.reader import Snapshot, SqlReader, language_for
 from loki_storage_sql.restoring import delete_all, insert_all, raise_leases
-from loki_storage_sql.row_writer import Rejected
+from loki_storage_sql.row_writer import ID, Rejected
 from loki_storage_sql.soundness import check_findings
 from loki_storage_sql.tables import schema_for
 from loki_storage_sql.writer import Plan, Writer, disturbs_references, plan
@@ -196,6 +197,26 @@ class SqlBackend(SqlReader, Backend):
         except Rejected as rejected:
             raise InvalidValue("rows", "break a unique key or a reference") from rejected
 
+    def compact(self, kind: Kind, ids: Iterable[int], tenant: str) -> int | None:
+        """See ``Backend``: a part at a time, so that writers wait for one part at most."""
+        if self._dialect.packing is None:
+            return None
+        ids, saved = [*ids], 0
+        for texts in texts_of(self._dialect, kind.table):
+            for part in parts(self._of_ids(texts.sizes, tenant, ids)):
+                rows = packed(texts, tenant, self._of_ids(texts.plain, tenant, part))
+                with self._transaction() as connection:
+                    connection.executemany(texts.pack[0], rows)
+            saved += saved_bytes(self._of_ids(texts.packed, tenant, ids))
+        return saved
+
+    def compactable(self, kind: Kind, ids: Iterable[int], tenant: str) -> set[int]:
+        """See ``Backend``."""
+        if self._dialect.packing is None:
+            return set()
+        ids, texts = [*ids], texts_of(self._dialect, kind.table)
+        return {id for each in texts for id, _ in self._of_ids(each.sizes, tenant, ids)}
+
     def schema_revision(self) -> str:
         return EXPECTED_REVISION
 
@@ -243,6 +264,13 @@ class SqlBackend(SqlReader, Backend):
                 self._roll_back(connection)
 
     # Inside.
+
+    def _of_ids(self, text: tuple[str, list[str]], tenant: str, ids: Sequence[int]) -> list[Any]:
+        """The rows of a statement about a tenant's rows of these ids."""
+        values = {"tenant": tenant, "ids": self._dialect.list_encoder(ID)(ids)}
+        with self._connected() as connection:
+            found: list[Any] = connection.execute(text[0], [values[n] for n in text[1]]).fetchall()
+            return found
 
     def _use(self, options: Mapping[str, Any]) -> None:
         self._options, self._engine = options, self._create_engine(**options)

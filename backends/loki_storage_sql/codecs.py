@@ -13,6 +13,7 @@ from loki_storage.models import Kind, Record
 from loki_storage.rows import Rows
 from loki_storage.values import Domain, Json, JsonText, Word
 from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.packing import packable, unpack
 
 __all__ = [
     "Encoded",
@@ -84,8 +85,11 @@ def record_decoder(kind: Kind, dialect: Dialect) -> Callable[[Row], Any]:
 def row_decoder(kind: Kind, dialect: Dialect, fields: Sequence[str]) -> Callable[[Row], Any]:
     """A function from a row of these fields to the tuple of what records hold in them."""
     made = _Source()
+    width = len(fields) + len(dialect.beside(kind.table, fields))
+    cells = _texts(made, kind, dialect, fields, [f"row[{n}]" for n in range(width)])
     values = [
-        _decoded(made, f, kind.domains[f], dialect, f"row[{n}]") for n, f in enumerate(fields)
+        _decoded(made, f, kind.domains[f], dialect, cell)
+        for f, cell in zip(fields, cells, strict=True)
     ]
     made.text = f"def decode(row):\n    return ({''.join(f'{value}, ' for value in values)})"
     return made.build("decode")
@@ -137,11 +141,34 @@ def _encoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value:
 def _decoding(kind: Kind, dialect: Dialect) -> _Source:
     made = _Source({"trusted": kind.trusted})
     fields = tuple(kind.domains)
-    values = [_decoded(made, f, kind.domains[f], dialect, f"v{n}") for n, f in enumerate(fields)]
-    unpacked = ", ".join(f"v{n}" for n in range(len(fields)))
+    width = len(fields) + len(dialect.beside(kind.table, fields))
+    cells = [f"v{n}" for n in range(width)]
+    values = [
+        _decoded(made, f, kind.domains[f], dialect, cell)
+        for f, cell in zip(fields, _texts(made, kind, dialect, fields, cells), strict=True)
+    ]
+    unpacked = ", ".join(cells)
     arguments = "\n".join(f"        {value}," for value in values)
     made.text = f"def decode(row):\n    {unpacked}, = row\n    return trusted(\n{arguments}\n    )"
     return made
+
+
+def _texts(
+    made: _Source, kind: Kind, dialect: Dialect, fields: Sequence[str], cells: Sequence[str]
+) -> list[str]:
+    """The source of each field's stored value; ``cells``: those of all columns of the row."""
+    found, beside = list(cells[: len(fields)]), iter(cells[len(fields) :])
+    if dialect.packing is None:
+        return found
+    for n, field in enumerate(fields):
+        if packable(kind.table, field):
+            call = made.name("unpack", unpack)
+            if dialect.packing.in_sql:
+                found[n] = f"({call}({cells[n]}) if type({cells[n]}) is bytes else {cells[n]})"
+            else:
+                packed = next(beside)
+                found[n] = f"({cells[n]} if {packed} is None else {call}({packed}))"
+    return found
 
 
 def _decoded(made: _Source, field: str, domain: Domain, dialect: Dialect, value: str) -> str:

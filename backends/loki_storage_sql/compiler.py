@@ -35,6 +35,8 @@ class Statement:
     slots: tuple[int, ...]
     exact: bool
     """False: some rows more come back, without limit and offset; judge them again."""
+    if_plain: bool = False
+    """Whether this is so only where none of the texts that are tested is packed."""
 
     def parameters(self, values: Sequence[Any]) -> list[Any]:
         return [values[slot] for slot in self.slots]
@@ -51,8 +53,11 @@ class Aggregate:
 class Compiler:
     """Compiles for one dialect, from the readable table of each kind. Thread-safe."""
 
-    def __init__(self, dialect: Dialect, tables: Mapping[Kind, sa.FromClause]) -> None:
-        self._dialect, self._tables = dialect, tables
+    def __init__(
+        self, dialect: Dialect, tables: Mapping[Kind, sa.FromClause], packed: bool | None = None
+    ) -> None:
+        """``packed``: see ``Scope``."""
+        self._dialect, self._tables, self._packed = dialect, tables, packed
         cached = lru_cache(CACHED_SHAPES)
         self.select = cached(self._select)
         self.count = cached(self._count)
@@ -66,7 +71,7 @@ class Compiler:
         scope = self._scope(matching)
         names = tuple(matching.kind.domains) if fields is None else fields
         # A row without fields is a row all the same.
-        columns = [scope.column(name) for name in names] or [sa.literal_column("1")]
+        columns = scope.stored(names) or [sa.literal_column("1")]
         found = scope.select(columns)
         found = found.order_by(*ordering.order(scope, window.keys))
         if window.after:
@@ -97,12 +102,12 @@ class Compiler:
         return Aggregate(self._statement(scope, found), aggregation)
 
     def _scope(self, matching: Matching) -> Scope:
-        return Scope(self._dialect, self._tables, matching)
+        return Scope(self._dialect, self._tables, matching, packed=self._packed)
 
     def _statement(self, scope: Scope, statement: sa.Select[Any]) -> Statement:
         text, names = text_of(statement, self._dialect)
         slots = tuple(int(name.removeprefix("p")) for name in names)
-        return Statement(text, slots, scope.exact)
+        return Statement(text, slots, scope.exact, scope.if_plain)
 
 
 def text_of(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, list[str]]:

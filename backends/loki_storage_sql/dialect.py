@@ -4,7 +4,7 @@ Everything else in this package asks a ``Dialect``. To serve another database, s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from loki_storage.errors import StorageError
 from loki_storage.values import Domain
 from loki_storage_sql.connections import Connection
+from loki_storage_sql.packing import Packing, packable
 
 __all__ = ["Clause", "Column", "Dialect", "Narrowing"]
 
@@ -45,6 +46,9 @@ class Dialect(ABC):
     """Whether an ascending order has NULLs first here (and a descending one last)."""
     explain: str = "EXPLAIN"
     """What before a statement asks for its plan, one line in the last column of each row."""
+
+    packing: Packing | None = None
+    """Where packed texts are; None: texts are never packed (``Backend.compact``)."""
 
     schema: str | None = None
     """In which every name is looked up; None: where the connection looks by itself."""
@@ -120,6 +124,16 @@ class Dialect(ABC):
         if op == "starts_with":
             return sa.func.substr(column, one, length) == text
         return sa.func.substr(column, sa.func.length(column) - length + one) == text
+
+    def text(self, column: Column) -> Column:
+        """A column as conditions must see it, whose texts may be packed."""
+        if self.packing is None or not packable(column.table.name, column.name):
+            return column
+        return self.packing.text(column)
+
+    def beside(self, table: str, fields: Iterable[str]) -> tuple[str, ...]:
+        """The columns that are read, or made NULL, with these fields."""
+        return () if self.packing is None else self.packing.beside(table, fields)
 
     # Statements.
 

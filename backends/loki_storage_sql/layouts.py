@@ -21,13 +21,14 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import BYTEA, TIMESTAMP
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeEngine
 
 from loki_storage import values
 from loki_storage.errors import Unsupported
 from loki_storage.values import Domain
+from loki_storage_sql.packing import packed_columns
 
 __all__ = ["LAYOUTS", "Layout", "PostgresqlLayout", "SqliteLayout", "layout_for"]
 
@@ -72,6 +73,10 @@ class Layout(ABC):
 
     def result_columns(self) -> list[Column[Any]]:
         """What a row of ``gate_results`` has here besides the declared columns."""
+        return []
+
+    def packed_columns(self, table: str) -> list[Column[Any]]:
+        """Where packed texts of a table are, if not in the texts' own columns."""
         return []
 
     @abstractmethod
@@ -120,6 +125,9 @@ class PostgresqlLayout(Layout):
 
     def keys(self, *, referenced: bool) -> list[SchemaItem]:
         return [PrimaryKeyConstraint("tenant_id", "id")]
+
+    def packed_columns(self, table: str) -> list[Column[Any]]:
+        return [Column(name, BYTEA()) for name in packed_columns(table)]
 
     def covering(self, columns: Sequence[str]) -> tuple[tuple[str, ...], dict[str, Any]]:
         return (), {"postgresql_include": list(columns)}

@@ -6,13 +6,14 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
 from weakref import WeakSet
 
 import attrs
+import sqlalchemy as sa
 
 from loki_storage.errors import LockTimeout, Unavailable
 from loki_storage.matching import matcher
@@ -20,9 +21,10 @@ from loki_storage.models import Kind, Record, domain_of
 from loki_storage.protocol import Count, Day, Group, Measure, Reader, check_aggregate
 from loki_storage.query import Compare, InQuery, Query
 from loki_storage_sql.codecs import record_decoder, row_decoder
-from loki_storage_sql.compiler import Compiler, Statement
+from loki_storage_sql.compiler import Compiler, Statement, text_of
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.packing import PACKED
 from loki_storage_sql.shapes import Matching, Shaper
 from loki_storage_sql.tables import schema_for
 
@@ -34,9 +36,10 @@ R = TypeVar("R", bound=Record)
 class Language:
     """Queries to statements and rows to values, for one dialect. Thread-safe."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, packed: bool | None = None) -> None:
+        """``packed``: see ``Scope``."""
         self.dialect = dialect
-        self.compiler = Compiler(dialect, schema_for(dialect.name).tables)
+        self.compiler = Compiler(dialect, schema_for(dialect.name).tables, packed)
         self._by_id: dict[Kind, Statement] = {}
         self._decoders: dict[Kind, Callable[[Any], Any]] = {}
 
@@ -72,9 +75,25 @@ class Language:
 
 
 @cache
-def language_for(dialect: Dialect) -> Language:
+def language_for(dialect: Dialect, packed: bool | None = None) -> Language:
     """The dialect's language: what one store has compiled serves all others of the process."""
-    return Language(dialect)
+    return Language(dialect, packed)
+
+
+@cache
+def _packed_texts(dialect: Dialect, of_tenant: bool) -> tuple[str, list[str]]:
+    """A SELECT that tells whether any text is packed; its parameters are all the tenant."""
+    assert dialect.packing is not None
+    found: list[sa.ColumnElement[bool]] = []
+    for kind, fields in PACKED.items():
+        table = schema_for(dialect.name).tables[kind]
+        packed = [dialect.packing.packed(table, field).is_not(None) for field in fields]
+        rows: sa.Select[Any] = (
+            sa.select(sa.literal_column("1")).select_from(table).where(sa.or_(*packed))
+        )
+        ours = rows.where(table.c.tenant_id == sa.bindparam("tenant")) if of_tenant else rows
+        found.append(ours.exists())
+    return text_of(sa.select(sa.or_(*found)), dialect)
 
 
 class Connected:
@@ -138,12 +157,14 @@ class SqlReader(Reader):
         """The same after an error: it may be broken, or read-only until it is opened anew."""
 
     @abstractmethod
-    def _view(self, tenant: str | None) -> AbstractContextManager["SqlReader"]:
+    def _view(self, tenant: str | None) -> AbstractContextManager["Snapshot"]:
         """One consistent view over several reads."""
 
     def select(self, query: Query) -> Iterator[Any]:
         self._check_open()
         statement, values = self._language.select(query)
+        if statement.if_plain:
+            return self._informed_rows(query, lambda view: view.select(query))
         if statement.exact:
             return self._stream(statement, values, self._language.decoder(query.kind))
         return self._judged(query, statement, values)
@@ -160,7 +181,7 @@ class SqlReader(Reader):
 
     def select_many(self, queries: Sequence[Query]) -> list[list[Any]]:
         selected = [self._language.select(query) for query in queries]
-        if not all(statement.exact for statement, _ in selected):
+        if not all(statement.exact and not statement.if_plain for statement, _ in selected):
             return super().select_many(queries)
         with self._connected() as connection:
             found = self._fetch_many(connection, selected)
@@ -172,6 +193,8 @@ class SqlReader(Reader):
         for field in fields:
             domain_of(query.kind, field)
         statement, values = self._language.select(query, tuple(fields))
+        if statement.if_plain:
+            return self._informed_rows(query, lambda view: view.rows(query, fields))
         if not statement.exact:
             return super().rows(query, fields)
         decode = row_decoder(query.kind, self._language.dialect, fields)
@@ -180,6 +203,9 @@ class SqlReader(Reader):
     def count(self, query: Query) -> int:
         matching, values = self._language.matching(query)
         statement = self._language.compiler.count(matching)
+        if statement.if_plain:
+            with self._informed(query) as view:
+                return view.count(query)
         if not statement.exact:
             return super().count(query)
         return int(self._fetch(statement, values)[0][0])
@@ -187,6 +213,9 @@ class SqlReader(Reader):
     def exists(self, query: Query) -> bool:
         matching, values = self._language.matching(query)
         statement = self._language.compiler.exists(matching)
+        if statement.if_plain:
+            with self._informed(query) as view:
+                return view.exists(query)
         if not statement.exact:
             return super().exists(query)
         return bool(self._fetch(statement, values)[0][0])
@@ -197,6 +226,9 @@ class SqlReader(Reader):
         check_aggregate(query.kind, by, measures)
         matching, values = self._language.matching(query)
         compiled = self._language.compiler.aggregate(matching, tuple(by), tuple(measures))
+        if compiled.statement.if_plain:
+            with self._informed(query) as view:
+                return view.aggregate(query, by, measures)
         if not compiled.statement.exact:
             return super().aggregate(query, by, measures)
         rows = self._fetch(compiled.statement, values)
@@ -210,6 +242,18 @@ class SqlReader(Reader):
         judged = [] if statement.exact else ["rows are judged again in Python"]
         text = " ".join(statement.text.split())
         return "\n".join([super().explain(query), text, *judged, *plan])
+
+    @contextmanager
+    def _informed(self, query: Query) -> "Iterator[Snapshot]":
+        """A view in which it is known whether the database must test packed texts."""
+        with self._view(query.tenant) as view:
+            yield view.knowing(query.tenant)
+
+    def _informed_rows(
+        self, query: Query, read: Callable[["Snapshot"], Iterator[Any]]
+    ) -> Iterator[Any]:
+        with self._informed(query) as view:
+            yield from read(view)
 
     def _fetch(self, statement: Statement, values: Sequence[Any]) -> list[Any]:
         with self._connected() as connection:
@@ -282,5 +326,14 @@ class Snapshot(SqlReader):
         self._cursors.add(cursor)
         return cursor
 
-    def _view(self, tenant: str | None) -> AbstractContextManager[SqlReader]:
+    def _view(self, tenant: str | None) -> AbstractContextManager["Snapshot"]:
         return nullcontext(self)
+
+    def knowing(self, tenant: str | None) -> "Snapshot":
+        """This view with a language that knows whether a text is packed; a tenant's, if named."""
+        dialect, connection = self._language.dialect, self._acquire()
+        text, names = _packed_texts(dialect, tenant is not None)
+        (packed,) = connection.execute(text, [tenant for _ in names]).fetchone()
+        view = Snapshot(language_for(dialect, bool(packed)), connection)
+        view._cursors = self._cursors
+        return view

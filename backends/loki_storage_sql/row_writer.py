@@ -137,20 +137,22 @@ def update_text(
     dialect: Dialect, table: sa.Table, fields: Fields, guard: Fields
 ) -> tuple[str, list[str]]:
     """An UPDATE of one row under a guard."""
-    changes = {field: _parameter(table, field, "new") for field in fields}
-    return text_of(table.update().where(*_one_row(table, guard)).values(changes), dialect)
+    changes: dict[str, Any] = {field: _parameter(table, field, "new") for field in fields}
+    changes |= dict.fromkeys(dialect.beside(table.name, fields), sa.null())
+    update = table.update().where(*_one_row(dialect, table, guard))
+    return text_of(update.values(changes), dialect)
 
 
 @lru_cache(CACHED_STATEMENTS)
 def delete_text(dialect: Dialect, table: sa.Table, guard: Fields) -> tuple[str, list[str]]:
     """A DELETE of one row under a guard."""
-    return text_of(table.delete().where(*_one_row(table, guard)), dialect)
+    return text_of(table.delete().where(*_one_row(dialect, table, guard)), dialect)
 
 
 @lru_cache(CACHED_STATEMENTS)
 def require_text(dialect: Dialect, table: sa.Table, guard: Fields) -> tuple[str, list[str]]:
     """A SELECT of the id and the guarded fields of some rows."""
-    statement = sa.select(table.c.id, *(table.c[field] for field in guard))
+    statement = sa.select(table.c.id, *(dialect.text(table.c[field]) for field in guard))
     return text_of(statement.where(*among_ids(dialect, table)), dialect)
 
 
@@ -167,11 +169,14 @@ def among_ids(dialect: Dialect, table: sa.Table) -> list[Clause]:
     return [table.c.tenant_id == sa.bindparam("tenant"), among]
 
 
-def _one_row(table: sa.Table, guard: Fields) -> list[Clause]:
+def _one_row(dialect: Dialect, table: sa.Table, guard: Fields) -> list[Clause]:
     return [
         table.c.tenant_id == sa.bindparam("tenant"),
         table.c.id == sa.bindparam("id"),
-        *(table.c[f].is_not_distinct_from(_parameter(table, f, "old")) for f in guard),
+        *(
+            dialect.text(table.c[f]).is_not_distinct_from(_parameter(table, f, "old"))
+            for f in guard
+        ),
     ]
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.sql import operators
 from loki_storage.models import Kind
 from loki_storage.values import Domain
 from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sql.packing import packable
 from loki_storage_sql.shapes import Matching, Node
 
 __all__ = ["Scope"]
@@ -32,12 +33,15 @@ class Scope:
         tables: Mapping[Kind, sa.FromClause],
         matching: Matching,
         depth: int = 0,
+        packed: bool | None = None,
     ) -> None:
+        """``packed``: whether texts that SQL cannot read may be among the rows; None: unknown."""
         table = tables[matching.kind]
         # An inner query may be over the same table as the outer one.
         self._table = table.alias(f"inner_{depth}") if depth else table
         self._tables, self._depth = tables, depth
         self.dialect, self.kind, self.exact = dialect, matching.kind, True
+        self.if_plain, self._packed = False, packed
         self._where = self._compile(matching.where)
         self._tenant = matching.tenant
 
@@ -47,8 +51,21 @@ class Scope:
             found = found.where(self.column("tenant_id") == self.value(self._tenant))
         return found.where(self._where)
 
+    def stored(self, fields: Iterable[str]) -> list[Column]:
+        """Columns for a decoder, with those that stand beside them."""
+        beside = self.dialect.beside(self.kind.table, fields)
+        return [self._table.c[name] for name in (*fields, *beside)]
+
     def column(self, field: str) -> Column:
-        return self._table.c[field]
+        """What conditions, groups and orders are about."""
+        column = self._table.c[field]
+        packing = self.dialect.packing
+        if packing is None or not packable(self.kind.table, field):
+            return column
+        if not packing.in_sql:
+            self.exact = self.exact and not self._packed
+            self.if_plain = self._packed is None
+        return packing.text(column)
 
     def domain(self, field: str) -> Domain:
         return self.kind.domains[field]
@@ -59,7 +76,13 @@ class Scope:
     def _compile(self, node: Node) -> Clause:
         tag, *parts = node
         compile: Callable[..., Clause] = getattr(self, f"_{tag}")
-        return compile(*parts)
+        clause = compile(*parts)
+        field, packing = parts[0], self.dialect.packing
+        if not self._packed or packing is None or packing.in_sql:
+            return clause
+        if tag != "null" and isinstance(field, str) and packable(self.kind.table, field):
+            return sa.or_(clause, packing.packed(self._table, field).is_not(None))
+        return clause
 
     def _all(self, nodes: tuple[Node, ...]) -> Clause:
         return _joined(sa.and_, sa.true(), [self._compile(node) for node in nodes])
@@ -72,7 +95,7 @@ class Scope:
         return sa.true()
 
     def _null(self, field: str, wanted: bool) -> Clause:
-        column = self.column(field)
+        column = self._table.c[field]  # what is packed is not NULL
         return column.is_(None) if wanted else column.is_not(None)
 
     def _flag(self, field: str, value: bool) -> Clause:
@@ -107,12 +130,15 @@ class Scope:
         return self._narrowed(Narrowing(test, exact), wanted)
 
     def _in(self, field: str, wanted: bool, matching: Matching, its_field: str) -> Clause:
-        inner = Scope(self.dialect, self._tables, matching, self._depth + 1)
+        inner = Scope(self.dialect, self._tables, matching, self._depth + 1, self._packed)
         ours, theirs = [self.column(field)], [inner.column(its_field)]
         if matching.tenant is None:
             ours.insert(0, self.column("tenant_id"))
             theirs.insert(0, inner.column("tenant_id"))
         left = ours[0] if len(ours) == 1 else sa.tuple_(*ours)
+        self.if_plain = self.if_plain or inner.if_plain
+        if self._packed and packable(inner.kind.table, its_field):
+            return self._narrowed(Narrowing(sa.true(), exact=False), wanted)
         return self._narrowed(Narrowing(left.in_(inner.select(theirs)), inner.exact), wanted)
 
     def _narrowed(self, test: Narrowing, wanted: bool) -> Clause:

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    or_,
     true,
 )
 from sqlalchemy.schema import SchemaItem
@@ -149,9 +150,14 @@ def _table(
 ) -> Table:
     keys = layout.keys(referenced=name in _REFERENCED)
     checks = _checks(layout, name, domains)
-    table = Table(name, metadata, *_physical(layout, name, domains), *keys, *constraints, *checks)
+    packed = layout.packed_columns(name)
+    columns = [*_physical(layout, name, domains), *packed]
+    table = Table(name, metadata, *columns, *keys, *constraints, *checks)
     for index in _INDEXES.get(name, ()):
         index.build(table, layout)
+    if packed:  # what tells at once that nothing is packed
+        any_packed = or_(*(column.is_not(None) for column in packed))
+        Index(f"ix_{name}_packed", table.c.tenant_id, postgresql_where=any_packed)
     return table
 
 

@@ -15,6 +15,7 @@ from loki_storage.matching import json_at
 from loki_storage.values import Boolean, Domain, Number, Time
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sql.packing import InPlace, unpack
 from loki_storage_sqlite.blocks import insert_blocks
 from loki_storage_sqlite.errors import is_conflict, translate
 
@@ -45,6 +46,7 @@ class SqliteDialect(Dialect):
     driver_errors: tuple[type[Exception], ...] = (sqlite3.Error,)
     nulls_first = True
     explain = "EXPLAIN QUERY PLAN"
+    packing = InPlace()
 
     def encoder(self, domain: Domain) -> Callable[[Any], Any] | None:
         match domain:
@@ -141,6 +143,7 @@ def install_functions(connection: Any) -> None:
         ("loki_casefold", 1, _casefold),
         ("loki_json_at", 2, _json_at),
         ("loki_number", 1, float.fromhex),
+        ("loki_unpack", 1, unpack),
     ):
         connection.create_function(name, arguments, function, deterministic=True)
 

@@ -316,6 +316,8 @@ CALLS: dict[str, Callable[[SqliteBackend], object]] = {
     "load": lambda b: b.load(chains(1)),
     "prepare": lambda b: b.prepare(create=True),
     "migrate": lambda b: b.migrate(),
+    "compact": lambda b: b.compact(Document, [1], "a"),
+    "compactable": lambda b: b.compactable(Document, [1], "a"),
     "ping": lambda b: b.ping(),
     "checks": lambda b: list(b.checks(deep=True)),
     "restore": lambda b: b.restore([], lambda view: None),
