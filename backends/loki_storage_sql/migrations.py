@@ -36,7 +36,7 @@ __all__ = [
     "upgrade",
 ]
 
-EXPECTED_REVISION = "0003"
+EXPECTED_REVISION = "0004"
 """The revision that this SDK reads and writes: the newest in ``migrations/versions``."""
 
 _HERE = Path(__file__).resolve().parent

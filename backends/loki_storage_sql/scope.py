@@ -77,7 +77,7 @@ class Scope:
         tag, *parts = node
         compile: Callable[..., Clause] = getattr(self, f"_{tag}")
         clause = compile(*parts)
-        field, packing = parts[0], self.dialect.packing
+        field, packing = next(iter(parts), None), self.dialect.packing
         if not self._packed or packing is None or packing.in_sql:
             return clause
         if tag != "null" and isinstance(field, str) and packable(self.kind.table, field):

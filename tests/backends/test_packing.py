@@ -1,6 +1,7 @@
 """Packed texts are the same to every read, guard and write, on SQLite and PostgreSQL (RET-4)."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 from typing import Any
 from unittest.mock import Mock
@@ -18,7 +19,9 @@ from loki_storage.query import Compare, In, InQuery, Not, Query, Text
 from loki_storage_sql import compacting
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.packing import SHORTEST, pack, plain_size, unpack
+from loki_storage_sqlite.backend import SqliteBackend
 from tests.conftest import _SOURCES, POSTGRESQL
+from tests.postgresql.shared import store_url, versions
 from tests.stores import new_tenant
 from tests.strategies import TEXTS, queries, row, texts
 
@@ -247,6 +250,26 @@ def test_many_rows_go_in_bounded_transactions(
     monkeypatch.setattr(backend, "_transaction", begun)
     backend.compact(Document, [each.id for each in made], tenant)
     assert begun.call_count == 5
+
+
+def test_downgrade_makes_texts_plain(backend: SqlBackend, tmp_path: Path) -> None:
+    """One revision down and up again: nothing is lost, and nothing is packed."""
+    is_file = isinstance(backend, SqliteBackend)
+    url = f"sqlite:///{tmp_path}/loki.db" if is_file else store_url(versions()[0])
+    with open_storage(url, create=True) as store:
+        assert isinstance(store.backend, SqlBackend)
+        bodies: list[tuple[str | None, ...]] = [("text " * 100, None), (None, "é" * 300)]
+        made = documents(store.backend, "a", ["text " * 100] * 3)
+        others = corrections(store.backend, "a", made[0], bodies)
+        for rows in (made, others):
+            ids = [each.id for each in rows]
+            assert store.backend.compact(type(rows[0]), ids, "a")
+        before = list(store.backend.dump())
+        store.backend.migrate("-1")
+        store.backend.migrate()
+        assert list(store.backend.dump()) == before
+        ids = [each.id for each in made]
+        assert store.backend.compactable(Document, ids, "a") == set(ids)
 
 
 def test_short_texts_stay_plain(

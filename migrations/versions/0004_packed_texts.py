@@ -1,10 +1,10 @@
 """Packed texts: what ``compress`` makes of long ones.
 
-Revision: 0003
-Before: 0002
+Revision: 0004
+Before: 0003
 Created: 2026-11-25
 
-PostgreSQL has columns for them; SQLite keeps them where the text was. An SDK of revision 0002
+PostgreSQL has columns for them; SQLite keeps them where the text was. An SDK of revision 0003
 would read neither, so it may not write any more (MIG-2).
 """
 
@@ -15,8 +15,8 @@ import zstandard
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
