@@ -27,6 +27,7 @@ from loki_storage.repositories.retained import (
 from loki_storage.rules import holds as hold_rules
 from loki_storage.rules import retention as rules
 from loki_storage.rules.change import Step
+from loki_storage.rules.names import item_list
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["HoldRepository", "RetentionRepository", "revised", "unchanged"]
@@ -252,7 +253,8 @@ class HoldRepository(Repository[LegalHold]):
 
     def _ranges(self, entity_type: str, ids: Iterable[int]) -> Any:
         """The ids that are held; of documents those of all versions that there are or will be."""
-        kind, wanted = hold_rules.HELD.get(entity_type), list(ids)
+        word = LegalHold.domains["entity_type"].accept("entity_type", entity_type)
+        kind, wanted = hold_rules.HELD.get(str(word)), item_list("ids", ids)
         if kind is None:
             raise InvalidField(entity_type, "cannot be held", hold_rules.HELD)
         if not wanted:
