@@ -1,79 +1,94 @@
 """What removes rows for ever outside a run of retention: purge and audit cleanup (DEL-6, AUD-3)."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from itertools import count
 
 import attrs
 
 from loki_storage.enums import EntityType, RetentionAction
 from loki_storage.errors import Conflict, OnHold
-from loki_storage.models import ArchivedDocument, AuditEntry, Chain, Document, LegalHold, Record
+from loki_storage.models import ArchivedDocument, AuditEntry, Document, LegalHold
 from loki_storage.query import Compare, Order
-from loki_storage.repositories.judging import Judge
+from loki_storage.repositories.judging import Judge, Page
 from loki_storage.repositories.retained import (
+    Child,
     Coverage,
     active_holds,
+    children_first,
+    children_of,
     record_sets,
     retention_state,
 )
 from loki_storage.repositories.retention import unchanged
 from loki_storage.rules import audit as audit_rules
+from loki_storage.rules import disposal
 from loki_storage.rules import documents as rules
-from loki_storage.rules.change import Step
+from loki_storage.rules.change import Change, Step
 from loki_storage.rules.holds import covered_ids
+from loki_storage.rules.retained import RecordSet
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["free_entries", "oldest_entries", "purge", "remove_entries"]
 
 ATTEMPTS = 10
+TOGETHER = 100
+"""Documents that are judged together."""
 
 
-def purge(
-    session: UnitOfWork,
-    root_id: int,
-    whole: Callable[[int], tuple[Chain, list[Record]]],
-    strict: bool,
-) -> bool:
-    """Remove a document in one commit; False where it stays, or another was faster.
+def purge(session: UnitOfWork, root_ids: Sequence[int], strict: bool) -> list[int]:
+    """Remove documents, each in one commit; the ids of those that are gone by that.
 
-    What is held or kept is an error if ``strict``. ``whole`` reads a chain with its children. Where
-    another writer comes between, all is judged anew.
+    What is held or kept stays, and is an error if ``strict``. Judged and read by the hundred, so
+    that reads do not grow with the documents; where another writer comes between, the rest is
+    judged anew.
     """
-    for attempt in count(1):
+    gone: list[int] = []
+    done = attempt = 0
+    while done < len(root_ids):
         try:
-            return _purge(session, root_id, whole, strict)
+            for root_id, removed in _purged(session, root_ids[done : done + TOGETHER], strict):
+                gone += [root_id] * removed
+                done, attempt = done + 1, 0
         except Conflict:
+            attempt += 1
             if attempt == ATTEMPTS:
                 raise
-    raise AssertionError("count never ends")
+    return gone
+
+
+def _purged(
+    session: UnitOfWork, root_ids: Sequence[int], strict: bool
+) -> Iterator[tuple[int, bool]]:
+    """Each of these documents, and whether it was removed, once that is committed."""
+    judge = Judge.read(session)
+    sets = {each.chain.id: each for each in record_sets(session, root_ids)}
+    page, now = judge.page(session, list(sets.values())), session.now()
+    children = children_of(session, sets.values())
+    for root_id in root_ids:
+        each = sets.get(root_id)
+        change = None if each is None else _purge(page, each, children[root_id], now, strict)
+        if change is not None:
+            guard = unchanged(session, judge.state)
+            session.add(attrs.evolve(change, steps=[*change.steps, guard]))
+            session.commit()
+        yield root_id, change is not None
 
 
 def _purge(
-    session: UnitOfWork,
-    root_id: int,
-    whole: Callable[[int], tuple[Chain, list[Record]]],
-    strict: bool,
-) -> bool:
-    judge = Judge.read(session)
-    sets = record_sets(session, [root_id])
-    if not sets:
-        return False
-    page, now = judge.page(session, sets), session.now()
-    holds, keeper = page.coverage.over(sets[0]), page.kept_by(sets[0], now)
+    page: Page, each: RecordSet, children: Sequence[Child], now: datetime, strict: bool
+) -> Change | None:
+    holds, keeper = page.coverage.over(each), page.kept_by(each, now)
     if (holds or keeper) and not strict:
-        return False
+        return None
     if holds:
         raise OnHold(min(holds))
     if keeper:
-        raise rules.kept(root_id, keeper)
-    decision = page.document(sets[0], now)
+        raise rules.kept(each.chain.id, keeper)
+    decision = page.document(each, now)
     expired = decision is not None and decision.action == RetentionAction.DELETE
-    change = rules.purge(*whole(root_id), expired=expired)
-    guard = unchanged(session, judge.state)
-    session.add(attrs.evolve(change, steps=[*change.steps, guard]))
-    session.commit()
-    return True
+    rows = [(kind, id) for kind, id, _ in children]
+    rows += [(member.kind, member.id) for member in children_first(each)]
+    return disposal.purge(each.chain, rows, expired=expired)
 
 
 def remove_entries(session: UnitOfWork, old: Sequence[AuditEntry], before: datetime) -> int:

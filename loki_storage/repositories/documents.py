@@ -6,17 +6,13 @@ from typing import Any
 from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import (
     Chain,
-    Correction,
-    CorrectionHistory,
     Document,
     DocumentTag,
     DocumentType,
-    Record,
     Tag,
-    Validation,
-    ValidationResult,
 )
 from loki_storage.query import (
+    In,
     InQuery,
     Order,
     Query,
@@ -152,12 +148,7 @@ class DocumentRepository(BulkDocuments, DocumentReads):
         from loki_storage.repositories.disposing import purge  # most never need it
 
         unit = DocumentRepository(self._session.fresh())
-        strict = not isinstance(ids, Query)
-        return [
-            root_id
-            for root_id in unit._roots(ids)
-            if purge(unit._session, root_id, unit._with_children, strict)
-        ]
+        return purge(unit._session, unit._roots(ids), strict=not isinstance(ids, Query))
 
     # Tags
 
@@ -275,26 +266,11 @@ class DocumentRepository(BulkDocuments, DocumentReads):
     def _roots(self, ids: Iterable[int] | Query) -> list[int]:
         """The chains of these documents, each once."""
         if not isinstance(ids, Query):
-            return list(dict.fromkeys(self._stored(id).root_id for id in item_list("ids", ids)))
+            wanted = item_list("ids", ids)
+            fields = ("id", "root_id")
+            roots = dict(self._session.rows(self._query(In("id", wanted)), fields))
+            self._check_found(wanted, roots)
+            return list(dict.fromkeys(roots[id] for id in wanted))
         if ids.kind is not Document:
             raise InvalidField(ids.kind.table, "are no documents; purge takes those only")
         return list(dict.fromkeys(root_id for (root_id,) in self._session.rows(ids, ("root_id",))))
-
-    def _with_children(self, root_id: int) -> tuple[Chain, list[Record]]:
-        """A chain, and all rows that hang on it, children first."""
-        query = self._session.query
-        documents = self._query(equals(root_id=root_id))
-        validations = query(Validation, InQuery("document_id", documents, "id"))
-        corrections = query(Correction, InQuery("document_id", documents, "id"))
-        parts = self._session.select_many(
-            [
-                query(Chain, equals(id=root_id)),
-                query(DocumentTag, equals(document_id=root_id)),
-                query(CorrectionHistory, InQuery("correction_id", corrections, "id")),
-                corrections,
-                query(ValidationResult, InQuery("validation_id", validations, "id")),
-                validations,
-                documents,
-            ]
-        )
-        return parts[0][0], [record for part in parts[1:] for record in part]

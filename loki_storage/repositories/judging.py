@@ -1,6 +1,6 @@
 """Judges record sets by the tenant's policies and holds as they are now (RET-2)."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import attrs
@@ -10,9 +10,8 @@ from loki_storage.models import LegalHold, RetentionPolicy, RetentionState
 from loki_storage.query import equals
 from loki_storage.repositories.retained import (
     Coverage,
-    active_holds,
+    holding,
     matching,
-    retention_state,
 )
 from loki_storage.rules import retention as rules
 from loki_storage.rules.retained import Member, RecordSet
@@ -46,9 +45,12 @@ class Judge:
 
         ``chosen``: names of the maximums to go by; minimums and holds always count.
         """
-        state = retention_state(session)
-        policies: Iterable[RetentionPolicy] = session.select(
-            session.query(RetentionPolicy, equals(is_active=True))
+        states, policies, holds = session.select_many(
+            [
+                session.query(RetentionState),
+                session.query(RetentionPolicy, equals(is_active=True)),
+                holding(session),
+            ]
         )
         wanted = [
             policy
@@ -56,7 +58,8 @@ class Judge:
             if policy.kind == PolicyKind.MINIMUM or chosen is None or policy.name in chosen
         ]
         archive = () if session.archive is None else (RetentionAction.ARCHIVE,)
-        return cls(state, tuple(wanted), tuple(active_holds(session)), SUPPORTED.union(archive))
+        state = states[0] if states else None
+        return cls(state, tuple(wanted), tuple(holds), SUPPORTED.union(archive))
 
     def of_archived(self) -> "Judge":
         """For documents that are in the archive: what archives or compresses is in effect there."""

@@ -1,27 +1,44 @@
 """Reads what retention and holds must know of record sets, a page at a time."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import attrs
 
 from loki_storage.models import (
     Chain,
     Correction,
+    CorrectionHistory,
     Document,
+    DocumentTag,
     Kind,
     LegalHold,
     RetentionState,
     Validation,
+    ValidationResult,
 )
 from loki_storage.query import Condition, In, IsNull, Query, all_of
 from loki_storage.rules.holds import covered_ids, covered_query
 from loki_storage.rules.retained import FIELDS, Member, RecordSet
 from loki_storage.unit_of_work import UnitOfWork
 
-__all__ = ["Coverage", "active_holds", "matching", "record_sets", "retention_state"]
+__all__ = [
+    "Child",
+    "Coverage",
+    "active_holds",
+    "children_first",
+    "children_of",
+    "holding",
+    "matching",
+    "record_sets",
+    "retention_state",
+    "rows_under",
+]
 
 Key = tuple[Kind, int]
+Child = tuple[Kind, int, datetime | None]
+"""A row that hangs on a record set: its kind, its id, when it was made."""
 
 
 def retention_state(session: UnitOfWork) -> RetentionState | None:
@@ -31,7 +48,12 @@ def retention_state(session: UnitOfWork) -> RetentionState | None:
 
 def active_holds(session: UnitOfWork) -> list[LegalHold]:
     """The holds that are not released."""
-    return list(session.select(session.query(LegalHold, IsNull("released_at"))))
+    return list(session.select(holding(session)))
+
+
+def holding(session: UnitOfWork) -> Query:
+    """The query for the holds that are not released."""
+    return session.query(LegalHold, IsNull("released_at"))
 
 
 def record_sets(session: UnitOfWork, roots: Sequence[int]) -> list[RecordSet]:
@@ -58,6 +80,40 @@ def record_sets(session: UnitOfWork, roots: Sequence[int]) -> list[RecordSet]:
         for root in roots
         if root in chains and by_chain[Document, root]
     ]
+
+
+def children_of(session: UnitOfWork, sets: Iterable[RecordSet]) -> dict[int, list[Child]]:
+    """Tag links, histories and results of documents, by root id; three reads for all."""
+    found: dict[int, list[Child]] = defaultdict(list)
+    sets = list(sets)
+    roots = {each.chain.id: each.chain.id for each in sets}
+    validations = {m.id: each.chain.id for each in sets for m in each.validations}
+    corrections = {m.id: each.chain.id for each in sets for m in each.corrections}
+    for kind, field, time, owners in (
+        (DocumentTag, "document_id", None, roots),
+        (CorrectionHistory, "correction_id", "changed_at", corrections),
+        (ValidationResult, "validation_id", "created_at", validations),
+    ):
+        for id, owner, moment in rows_under(session, kind, field, time, owners):
+            found[owners[owner]].append((kind, id, moment))
+    return found
+
+
+def rows_under(
+    session: UnitOfWork, kind: Kind, field: str, time: str | None, owners: Iterable[int]
+) -> Iterator[tuple[int, int, datetime | None]]:
+    """Id, owner and time of the rows of a kind that belong to these owners."""
+    among = list(owners)
+    if not among:
+        return
+    fields = ("id", field) if time is None else ("id", field, time)
+    for row in session.rows(session.query(kind, In(field, among)), fields):
+        yield row[0], row[1], row[2] if time else None
+
+
+def children_first(each: RecordSet) -> list[Member]:
+    """A set's members in the order in which they can go."""
+    return [*each.corrections, *each.validations, *reversed(each.versions)]
 
 
 def matching(

@@ -163,7 +163,7 @@ class RetentionRepository(Repository[RetentionPolicy]):
         """
         from loki_storage.repositories.unarchiving import unarchive  # most never need it
 
-        return unarchive(self._session.fresh(), list(ids))
+        return unarchive(self._session.fresh(), item_list("ids", ids))
 
     @not_an_operation
     def selecting(self, kind: Kind, where: Condition) -> Query:

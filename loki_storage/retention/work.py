@@ -1,7 +1,6 @@
 """Turns a page of planned records into changes, judged anew: what to do, or why not (RET-3)."""
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import repeat
@@ -29,7 +28,13 @@ from loki_storage.models import (
 )
 from loki_storage.query import In, equals
 from loki_storage.repositories.judging import Judge
-from loki_storage.repositories.retained import record_sets
+from loki_storage.repositories.retained import (
+    Child,
+    children_first,
+    children_of,
+    record_sets,
+    rows_under,
+)
 from loki_storage.retention.archiving import UNREADABLE, Names, move, rewrite
 from loki_storage.retention.certificate import Line
 from loki_storage.retention.plan import Planned
@@ -45,7 +50,6 @@ __all__ = ["RemoveFile", "Task", "tasks"]
 
 LOGGER = logging.getLogger("loki_storage")
 
-Child = tuple[Kind, int, datetime | None]
 """A row to remove: its kind, id and time."""
 
 
@@ -123,7 +127,7 @@ class _Makers:
             and refused[item.id] is None
             and item.action == RetentionAction.DELETE
         ]
-        children = self._children_of(going)
+        children = children_of(self.session, going)
 
         def make(item: Planned) -> Task:
             if item.id not in sets:
@@ -181,7 +185,7 @@ class _Makers:
             return Task(item, reason=refused)
         there = attrs.evolve(self, session=found.view)
         if item.action == RetentionAction.DELETE:
-            task = there._delete_set(item, each, there._children_of([each])[item.id])
+            task = there._delete_set(item, each, children_of(there.session, [each])[item.id])
         else:
             task = there._anonymize(item, each.chain, there._whole(each))
         return self._elsewhere(task, stub, found.rows[item.id])
@@ -249,34 +253,9 @@ class _Makers:
     # Deleting: nothing but ids and times is read.
 
     def _delete_set(self, item: Planned, each: RecordSet, children: Sequence[Child]) -> Task:
-        rows = [*children, *((m.kind, m.id, m.created_at) for m in _children_first(each))]
+        rows = [*children, *((m.kind, m.id, m.created_at) for m in children_first(each))]
         change = disposal.delete_set(each.chain, [row[:2] for row in rows], self._told(item))
         return Task(item, change, "", _lines(rows, "delete"))
-
-    def _children_of(self, sets: Sequence[RecordSet]) -> dict[int, list[Child]]:
-        """Tag links, histories and results of documents, by root id; three reads for all."""
-        found: dict[int, list[Child]] = defaultdict(list)
-        roots = {each.chain.id: each.chain.id for each in sets}
-        validations = {m.id: each.chain.id for each in sets for m in each.validations}
-        corrections = {m.id: each.chain.id for each in sets for m in each.corrections}
-        for kind, field, time, owners in (
-            (DocumentTag, "document_id", None, roots),
-            (CorrectionHistory, "correction_id", "changed_at", corrections),
-            (ValidationResult, "validation_id", "created_at", validations),
-        ):
-            for id, owner, moment in self._rows(kind, field, time, owners):
-                found[owners[owner]].append((kind, id, moment))
-        return found
-
-    def _rows(
-        self, kind: Kind, field: str, time: str | None, owners: Iterable[int]
-    ) -> Iterator[tuple[int, int, datetime | None]]:
-        among = list(owners)
-        if not among:
-            return
-        fields = ("id", field) if time is None else ("id", field, time)
-        for row in self.session.rows(self.session.query(kind, In(field, among)), fields):
-            yield row[0], row[1], row[2] if time else None
 
     def _member(self, item: Planned, chain: Chain, member: Member) -> Task:
         if item.action == RetentionAction.ANONYMIZE:
@@ -297,7 +276,7 @@ class _Makers:
         field, time = "validation_id", "created_at"
         if member.kind is Correction:
             kind, field, time = CorrectionHistory, "correction_id", "changed_at"
-        found = self._rows(kind, field, time, [member.id])
+        found = rows_under(self.session, kind, field, time, [member.id])
         return [(kind, id, moment) for id, _, moment in found]
 
     # Anonymizing: whole rows are read, one set at a time.
@@ -371,10 +350,6 @@ def _agreed(item: Planned, decision: Decision | None) -> str | None:
         return decision.reason
     same = (decision.action, decision.policy) == (item.action, item.policy)
     return None if same else "decided otherwise since the preview"
-
-
-def _children_first(each: RecordSet) -> list[Member]:
-    return [*each.corrections, *each.validations, *reversed(each.versions)]
 
 
 def _lines(rows: Iterable[tuple[Kind, int, datetime | None]], action: str) -> tuple[Line, ...]:

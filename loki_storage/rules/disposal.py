@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from loki_storage.enums import AuditAction, EntityType
+from loki_storage.errors import IllegalTransition
 from loki_storage.models import (
     AuditEntry,
     Chain,
@@ -29,6 +30,7 @@ __all__ = [
     "delete_correction",
     "delete_set",
     "delete_validation",
+    "purge",
     "removal",
 ]
 
@@ -60,6 +62,13 @@ def removal(row: Row, guard: Mapping[str, object] | None = None) -> Removal:
     record = object.__new__(kind)
     record.__dict__["id"] = id
     return Removal(record, guard or {})
+
+
+def purge(chain: Chain, rows: Iterable[Row], *, expired: bool = False) -> Change:
+    """Remove a soft-deleted or expired document whole, with all that hangs on it (DEL-6)."""
+    if chain.live and not expired:
+        raise IllegalTransition(f"document {chain.id} is live; delete it before purging it")
+    return delete_set(chain, rows, None)
 
 
 def delete_set(chain: Chain, rows: Iterable[Row], metadata: JsonValue) -> Change:

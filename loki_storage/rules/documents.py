@@ -18,7 +18,7 @@ from loki_storage.errors import (
     StaleVersion,
 )
 from loki_storage.models import Chain, Document, DocumentTag, Record
-from loki_storage.rules.change import Change, Edit, Removal, Step, edit
+from loki_storage.rules.change import Change, Edit, Step, edit
 from loki_storage.values import JsonValue
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "first_version",
     "kept",
     "new_version",
-    "purge",
     "require_live",
     "restore",
     "restore_version",
@@ -262,15 +261,6 @@ def restore_version(
         claims = _claims_lost(chain, deleted=(), head_changes=True)
     steps.append(_revise(chain, live=True, **claims))
     return _change(AuditAction.RESTORE, chain, steps, {"version": version.version})
-
-
-def purge(chain: Chain, records: Sequence[Record], *, expired: bool = False) -> Change:
-    """Remove a soft-deleted or expired chain whole, with all that hangs on it (DEL-6)."""
-    if chain.live and not expired:
-        raise IllegalTransition(f"document {chain.id} is live; delete it before purging it")
-    steps: list[Step] = [Removal(record) for record in records]
-    steps.append(Removal(chain, {"revision": chain.revision}))
-    return _change(AuditAction.PURGE, chain, steps)
 
 
 def kept(root_id: int, policy: str | None) -> IllegalTransition:

@@ -175,7 +175,7 @@ def kind_of(owner: str, method: str, name: str) -> str | None:
         return "document"
     if name == "validation_id":
         return "validation"
-    if (method, name) == ("place", "ids"):
+    if (method, name) in (("place", "ids"), ("unarchive", "ids")):
         return "document"
     if (method, name) == ("start", "id"):
         return None  # one that is to be
@@ -242,7 +242,7 @@ ROUTES: dict[str, Callable[[Session], Any]] = {
     "corrections.query": lambda session: session.corrections.query(),
     "audit.query": lambda session: session.audit.query(),
 }
-OWN_UNITS = ("purge", "cleanup_old_entries")
+OWN_UNITS = ("purge", "cleanup_old_entries", "unarchive")
 """What commits at once."""
 REPORT = "[report]"
 """Marks the calls of bulk writes that commit at once and report each item's outcome."""
@@ -411,7 +411,15 @@ def test_reads_of_unknown_ids_are_empty_and_writes_are_not_found(owner: str) -> 
             assert how == ("ok" if reads else "NotFound"), f"{owner}.{name}"
 
 
-ANY_STATE = ("delete", "restore", "delete_version", "restore_version", "purge", "verify")
+ANY_STATE = (
+    "unarchive",
+    "delete",
+    "restore",
+    "delete_version",
+    "restore_version",
+    "purge",
+    "verify",
+)
 
 
 def test_nothing_is_added_to_deleted_documents() -> None:

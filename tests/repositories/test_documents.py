@@ -18,7 +18,7 @@ from loki_storage.errors import (
 from loki_storage.models import Document, DocumentTag, Tag
 from loki_storage.query import equals
 from tests.programs import PRELUDE, entries, perform, view
-from tests.stores import CLOCK, new_tenant
+from tests.stores import CLOCK, Fault, new_tenant, unsteady
 
 Begin = Callable[..., Session]
 
@@ -250,6 +250,29 @@ def test_purge_of_a_query_takes_each_document_once(begin: Begin, chain: Any) -> 
     deleted = begin().query(Document, equals(is_deleted=True))
     assert sorted(begin().documents.purge(deleted)) == [chain[0].id, other.id]
     assert begin().count(begin().query(Document)) == 0
+
+
+def test_purge_goes_on_where_another_writer_came_between(
+    store: Storage, begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loki_storage.repositories.disposing.TOGETHER", 3)
+    with begin() as session:
+        ids = [session.documents.create_document(f"{n}", "email", "a").id for n in range(5)]
+        for id in ids:
+            session.documents.delete(id)
+    backend, storage = unsteady(store)
+
+    def restore() -> None:
+        with begin() as other:
+            other.documents.restore(ids[1])
+
+    backend.fail(Fault(None), Fault(None, meanwhile=restore))
+    with storage.session(tenant=begin().tenant) as session:
+        with pytest.raises(IllegalTransition, match=f"document {ids[1]} is live"):
+            session.documents.purge(ids)
+        assert begin().documents.exists(ids[1])
+        deleted = session.query(Document, equals(is_deleted=True))
+        assert session.documents.purge(deleted) == ids[2:], "the first is gone already"
 
 
 def test_purge_refuses_what_is_live_and_what_is_no_document(begin: Begin, chain: Any) -> None:

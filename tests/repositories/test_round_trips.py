@@ -13,8 +13,10 @@ import pytest
 import sqlalchemy as sa
 
 from loki_storage import Session, Storage, open_storage
+from loki_storage.models import Document
 from loki_storage.plugins import plugin_manager
 from loki_storage.protocol import Backend
+from loki_storage.query import In
 from loki_storage_sqlite import open_sqlite
 from tests.repositories.test_bad_input import ROUTES, World, arguments, call, methods, something
 from tests.stores import CLOCK, new_tenant
@@ -77,6 +79,7 @@ def furnish(storage: Storage, size: int) -> World:
     return World(tenant, ids)
 
 
+WITH_ARCHIVE = ("documents.query", "validations.query", "results.query", "corrections.query")
 COSTS: dict[str, tuple[int, int]] = {
     "documents.add_tag": (2, 1),
     "documents.create_document": (1, 1),
@@ -125,6 +128,7 @@ COSTS: dict[str, tuple[int, int]] = {
     "retention.holds.covering": (6, 0),
     "retention.holds.place": (4, 1),
     "retention.holds.release": (3, 1),
+    **{f"{owner}.include_archived": (2, 0) for owner in WITH_ARCHIVE},
     **{f"{owner}.build": (0, 0) for owner in ROUTES if owner.endswith("query")},
 }
 """Reads and batches of what needs another number than one read and no batch."""
@@ -170,6 +174,8 @@ def test_every_cost_is_of_a_method() -> None:
     assert set(COSTS) <= known
 
 
+PURGE_READS = 9
+"""Which documents; policies and holds; their rows by kind, ids and times alone."""
 Ask = Callable[[Session, list[Any]], object]
 
 
@@ -243,11 +249,27 @@ def test_stepwise_operations_and_exact_answers(store: Storage) -> None:
         ask("one", lambda: session.documents.query().latest_versions().one())
         cursor = session.documents.query().limit(1).page().next_cursor
         ask("after", lambda: session.documents.query().after(cursor).page())
-        session.documents.delete(document.id)
-        session.commit()
-        ask("purge", lambda: session.documents.purge([document.id]))
-    assert reads.pop("purge") <= 9, "holds and policies are looked at, too"
     assert reads == {"start": 2, "revert": 8, "one": 1, "after": 1}
+
+
+@pytest.mark.parametrize("size", [1, 30])
+@pytest.mark.parametrize("by_query", [False, True])
+def test_purge_reads_as_much_for_many_as_for_one(store: Storage, size: int, by_query: bool) -> None:
+    """And commits each document on its own (TXN-9)."""
+    world = furnish(store, size)
+    backend, counting = counted(store)
+    with counting.session(tenant=world.tenant) as session:
+        free = (
+            session.documents.query().latest_versions().ends_with("content", " again").limit(size)
+        )
+        made = [document.id for document in free.all()]
+        session.documents.delete_documents(made)
+        session.commit()
+        gone = session.query(Document, In("id", made))
+        backend.asked.clear()
+        assert len(session.documents.purge(gone if by_query else made)) == size
+    assert backend.reads == PURGE_READS
+    assert backend.asked["apply"] == size
 
 
 def test_a_read_is_one_statement(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from loki_storage.errors import (
     StaleVersion,
 )
 from loki_storage.models import Chain, Document
+from loki_storage.rules import disposal
 from loki_storage.rules import documents as rules
 from loki_storage.rules.change import Change, Edit, Removal
 from tests.strategies import MIDNIGHT, texts
@@ -221,13 +222,16 @@ def test_delete_then_restore_is_the_identity_but_for_the_time_of_change() -> Non
 
 
 def test_purge_takes_a_deleted_chain_only() -> None:
-    versions = chain_of(2, {1: 1, 2: 1})
+    rows = [(Document, 1), (Document, 2)]
     with pytest.raises(IllegalTransition):
-        rules.purge(CHAIN, versions)
-    change = rules.purge(CHAIN.evolve(live=False), versions)
-    assert after(versions, change) == []
-    assert isinstance(change.steps[-1], Removal)
-    assert change.steps[-1].guard == {"revision": 4}
+        disposal.purge(CHAIN, rows)
+    for change in (
+        disposal.purge(CHAIN.evolve(live=False), rows),
+        disposal.purge(CHAIN, rows, expired=True),
+    ):
+        removed = [step for step in change.steps if isinstance(step, Removal)]
+        assert [(type(step.before), step.before.id) for step in removed] == [*rows, (Chain, 1)]
+        assert removed[-1].guard == {"revision": 4}
 
 
 @pytest.mark.parametrize("way", ["Raise", "", None, "replace", True])
