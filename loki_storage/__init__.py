@@ -6,6 +6,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from loki_storage.archive_store import (
+    ArchiveStore,
+)
 from loki_storage.batch import (
     Batch,
     Delete,
@@ -31,6 +34,7 @@ from loki_storage.enums import (
     ValidationStatus,
 )
 from loki_storage.errors import (
+    ArchiveError,
     BackupError,
     BrokenReference,
     Conflict,
@@ -72,6 +76,7 @@ from loki_storage.hookspecs import (
     hookimpl,
 )
 from loki_storage.models import (
+    ArchivedDocument,
     AuditEntry,
     AuditTrail,
     Chain,
@@ -162,6 +167,9 @@ __all__ = [
     "Actor",
     "ActorType",
     "And",
+    "ArchiveError",
+    "ArchiveStore",
+    "ArchivedDocument",
     "AsyncStorage",
     "AuditAction",
     "AuditEntry",

@@ -25,7 +25,7 @@ from loki_storage.repositories.retained import record_sets
 from loki_storage.rules.archiving import ARCHIVED, members_of
 from loki_storage.rules.retained import RecordSet
 from loki_storage.unit_of_work import UnitOfWork
-from loki_storage.values import JsonValue
+from loki_storage.values import JsonText, JsonValue, parse
 
 __all__ = [
     "MOST_BYTES",
@@ -240,7 +240,7 @@ def _packed(
             compressed=True,
             consistent=True,
             include_audit=False,
-            metadata=metadata,
+            metadata=parse(metadata) if isinstance(metadata, JsonText) else metadata,
             next_ids={},
             tables={member.table: member.rows for member in members},
             members=members,

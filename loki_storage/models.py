@@ -674,7 +674,7 @@ class ArchivedDocument(Record):
     """Of its versions; with ``highest_id`` what ``members`` need not be read for."""
     highest_id: Id
     _members: Annotated[JsonText | JsonValue, Json(bounded=False)]
-    """Kind -> ranges of the ids of its versions, validations and corrections."""
+    """Kind -> ranges of the ids of its rows."""
 
     members = _JsonField("members")
 

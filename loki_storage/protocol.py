@@ -37,7 +37,7 @@ import attrs
 from loki_storage.batch import Batch, Delete, Insert
 from loki_storage.errors import IllegalTransition, InvalidField, Unsupported
 from loki_storage.explaining import in_words
-from loki_storage.models import KINDS, Document, Kind, Record, domain_of
+from loki_storage.models import KINDS, ArchivedDocument, Document, Kind, Record, domain_of
 from loki_storage.query import In, Order, Query
 from loki_storage.rows import Rows
 from loki_storage.values import Integer, Json, Number, Time
@@ -239,9 +239,8 @@ class Backend(Reader):
         for tenant, group in groupby(_checked_order(records), key=lambda record: record.tenant_id):
             while chunk := list(islice(group, 500)):
                 self.apply(Batch(tenant, (Insert(record) for record in chunk)))
-                for record in chunk:
-                    kind = type(record)
-                    highest[kind] = max(highest.get(kind, 0), record.id)
+                for kind, id in chain.from_iterable(map(_given_out, chunk)):
+                    highest[kind] = max(highest.get(kind, 0), id)
         for kind, top in highest.items():
             self._lease_beyond(kind, top)
 
@@ -431,6 +430,14 @@ def _empty(backend: Backend) -> None:
         while found := list(backend.rows(query, ("tenant_id", "id"))):
             for tenant, group in groupby(found, key=itemgetter(0)):
                 backend.apply(Batch(tenant, [Delete(kind, id) for _, id in group]))
+
+
+def _given_out(record: Record) -> Iterator[tuple[Kind, int]]:
+    """The ids that are never given out again: its own, and those of rows that it stands for."""
+    yield type(record), record.id
+    if isinstance(record, ArchivedDocument):
+        for table, ids in record.members.items():
+            yield from ((KINDS[table], last) for _, last in ids if table in KINDS)
 
 
 def _checked_order(records: Iterable[Record]) -> Iterator[Record]:

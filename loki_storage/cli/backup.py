@@ -119,6 +119,7 @@ def restore_backup(
             ("restored", told["name"]),
             ("into", safe_url(url or invocation.address)),
             ("rows", number(sum(told["tables"].values()))),
+            ("archived", _archived(told)),
             ("made (UTC)", minutes(told["created_at"])),
         ]
     )
@@ -156,6 +157,12 @@ def delete_backup(invocation: Invocation, name: str, folder: str) -> None:
         click.echo(f"removed {removed}")
 
 
+def _archived(told: dict[str, Any]) -> str | None:
+    """What of the store is not in its backups."""
+    count = told["tables"].get("archived_documents", 0)
+    return f"{number(count)} documents: their bundles are in the archive only" if count else None
+
+
 def _print(invocation: Invocation, told: dict[str, Any], state: str | None = None) -> None:
     if invocation.as_json:
         print_json(told)
@@ -165,6 +172,7 @@ def _print(invocation: Invocation, told: dict[str, Any], state: str | None = Non
             ("backup", told["name"]),
             ("state", state),
             ("rows", number(sum(told["tables"].values()))),
+            ("archived", _archived(told)),
             ("size", size(told["size"])),
             ("SHA-256", told["checksum"]),
             ("made (UTC)", minutes(told["created_at"])),

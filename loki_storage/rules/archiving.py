@@ -34,7 +34,6 @@ ARCHIVED: tuple[Kind, ...] = (
 """The kinds of a record set, parents first."""
 CLAIMS = ("text_claim", "intercept_claim")
 """Of a chain: nobody else's while it is in the store, free while it is in the archive (DUP-3)."""
-_MEMBERS: tuple[Kind, ...] = (Document, Validation, Correction)
 _GUARDS: Mapping[Kind, tuple[str, ...]] = {
     Chain: ("revision",),
     Validation: ("status",),
@@ -46,8 +45,8 @@ Key = tuple[Kind, int]
 
 
 def members_of(records: Iterable[Record]) -> dict[str, JsonValue]:
-    """What a stub tells of the ids of a record set."""
-    ids: dict[Kind, list[int]] = {kind: [] for kind in _MEMBERS}
+    """What a stub tells of the ids of a record set: they are never given out again."""
+    ids: dict[Kind, list[int]] = {kind: [] for kind in ARCHIVED if kind is not Chain}
     for record in records:
         if type(record) in ids:
             ids[type(record)].append(record.id)

@@ -16,6 +16,7 @@ import attrs
 from loki_storage.batch import Delete, Insert, InsertMany, Require, Update
 from loki_storage.enums import ActorType, AuditAction, EntityType
 from loki_storage.models import (
+    ArchivedDocument,
     AuditEntry,
     Correction,
     CorrectionHistory,
@@ -149,6 +150,7 @@ def audit_entry(change: Change, *, id: int, tenant: str, actor: Actor, now: date
 
 
 _ENTITIES: Mapping[Kind, str] = {
+    ArchivedDocument: EntityType.DOCUMENT,
     Document: EntityType.DOCUMENT,
     DocumentTag: EntityType.DOCUMENT,
     Validation: EntityType.VALIDATION,
