@@ -26,6 +26,7 @@ from loki_storage.errors import StorageError, Unavailable
 from loki_storage.health import Health
 from loki_storage.query import Query
 from loki_storage.storage import Session, Storage, open_storage
+from loki_storage.unit_of_work import Actor
 from loki_storage.values import Integer
 
 if TYPE_CHECKING:
@@ -123,9 +124,9 @@ class AsyncStorage:
         """``Storage.health`` in a worker thread."""
         return await self.call(self.storage.health)
 
-    async def migrate(self, revision: str = "head") -> None:
+    async def migrate(self, revision: str = "head", *, actor: Actor | str | None = None) -> None:
         """``Storage.migrate`` in a worker thread."""
-        await self.call(self.storage.migrate, revision)
+        await self.call(self.storage.migrate, revision, actor=actor)
 
     async def close(self) -> None:
         """Wait for what runs, close open streams, then the store; idempotent.

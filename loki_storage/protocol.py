@@ -229,8 +229,8 @@ class Backend(Reader):
         Called once, before anything else; N processes may do so at once (MIG-1).
         """
 
-    def migrate(self, revision: str = "head") -> None:
-        """Bring the layout to a revision."""
+    def migrate(self, revision: str = "head") -> tuple[str | None, str | None]:
+        """Bring the layout to a revision; the one before, and the one now. None: none."""
         raise Unsupported(f"{type(self).__name__} has no schema revisions")
 
     def load(self, records: Iterable[Record]) -> None:

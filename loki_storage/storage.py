@@ -47,6 +47,7 @@ from loki_storage.repositories import (
 )
 from loki_storage.repositories.related import related
 from loki_storage.rules.names import item_list
+from loki_storage.rules.stores import migrated
 from loki_storage.unit_of_work import (
     EVERY_TENANT,
     SYSTEM,
@@ -255,9 +256,21 @@ class Storage(Operations):
         """Whether the commit with this receipt happened (``OutcomeUnknown``, TXN-5)."""
         return receipt in self.backend.get_many(AuditEntry, (receipt,), tenant)
 
-    def migrate(self, revision: str = "head") -> None:
-        """Bring the store's schema to a revision."""
-        self.backend.migrate(revision)
+    def migrate(self, revision: str = "head", *, actor: Actor | str | None = None) -> None:
+        """Bring the store's schema to a revision; an entry in the trail tells of it (AUD-1)."""
+        self.tell_migration(*self.backend.migrate(revision), actor)
+
+    @not_an_operation
+    def tell_migration(
+        self, before: str | None, now: str | None, actor: Actor | str | None = None
+    ) -> None:
+        """Tell the trail that the schema went from one revision to another.
+
+        Nothing of a store that was made or emptied by that, nor of one that only another version
+        of this SDK could write to: a later upgrade tells from where it came.
+        """
+        if before and now and before != now == self.backend.schema_revision():
+            self.run(lambda unit: unit.add(migrated(before, now)), actor=actor)
 
     def health(self) -> Health:
         """How the store is, at the cost of a ping: problems, warnings, the pool's figures."""

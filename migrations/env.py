@@ -10,9 +10,10 @@ from typing import Any
 from alembic import context
 from sqlalchemy import Connection, create_engine, make_url
 
-from loki_storage.configuration import load_settings, make_parent
+from loki_storage.configuration import backend_options, load_settings, make_parent, scheme_of
+from loki_storage.plugins import find_backend, plugin_manager
 from loki_storage_sql.migrations import exclusive, include_name
-from loki_storage_sql.places import Place, ServerPlace, place_of
+from loki_storage_sql.places import Place
 from loki_storage_sql.tables import schema_for
 
 
@@ -45,12 +46,17 @@ def url() -> str:
 
 
 def place() -> Place:
-    """With ``-x schema=...`` (or ``LOKI_STORAGE_SCHEMA``) that schema of a PostgreSQL database."""
+    """As the backend finds it by its settings: ``connect`` for SQLite, ``schema`` for PostgreSQL.
+
+    ``-x schema=...`` names another schema.
+    """
     schema = context.get_x_argument(as_dictionary=True).get("schema")
-    schema = schema or load_settings().environment.get("schema")
-    found = place_of(url())
-    if schema and isinstance(found, ServerPlace):
-        return ServerPlace(make_url(url()), schema)
+    options: dict[str, Any] = {"schema": schema} if schema else {}
+    settings = load_settings(url(), **options)
+    spec = find_backend(scheme_of(settings.url), plugin_manager())
+    backend: Any = spec.open(settings.url, **backend_options(spec, settings))
+    backend.close()
+    found: Place = backend.place()
     return found
 
 

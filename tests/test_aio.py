@@ -54,6 +54,20 @@ def test_unit_of_work_is_committed(store: Storage, tenant: str) -> None:
         assert {entry.actor_id for entry in session.audit.get_all()} == {"alice"}
 
 
+def test_migration_is_in_the_trail(file: Storage) -> None:
+    async def main() -> None:
+        storage = AsyncStorage(file)
+        await storage.migrate("-1")
+        await storage.migrate(actor="alice")
+        await storage.migrate()
+
+    asyncio.run(main())
+    with file.session() as session:
+        (entry,) = session.audit.get_all()
+    assert (entry.action, entry.entity_type, entry.actor_id) == ("migrate", "store", "alice")
+    assert entry.metadata_json["to"] == file.backend.schema_revision()
+
+
 def test_error_of_the_unit_is_raised_and_discards_it(store: Storage, tenant: str) -> None:
     def failing(session: Session) -> None:
         create(session)

@@ -105,11 +105,12 @@ class SecuredBackend(PostgresqlBackend):
                 )
             self._secure(force=True)
 
-    def migrate(self, revision: str = "head") -> None:
+    def migrate(self, revision: str = "head") -> tuple[str | None, str | None]:
         """See ``SqlBackend``. Revisions may have to touch the rows of all tenants."""
         self._secure(force=False)
-        super().migrate(revision)
+        moved = super().migrate(revision)
         self._secure(force=True)
+        return moved
 
     def apply(self, batch: Batch) -> None:
         with _within(batch.tenant):

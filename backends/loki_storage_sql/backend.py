@@ -162,12 +162,12 @@ class SqlBackend(SqlReader, Backend):
         """Where ``loki_storage_sql.migrations`` finds the store, with its errors as ours."""
         return self._place().told_by(self._dialect.translate)
 
-    def migrate(self, revision: str = "head") -> None:
+    def migrate(self, revision: str = "head") -> tuple[str | None, str | None]:
         """Up to a revision, or down: ``base``, or ``-1`` for one step. Down loses what it drops."""
         self._check_open()
         down = revision == "base" or revision.startswith("-")
         try:
-            (downgrade if down else upgrade)(self.place(), revision)
+            return (downgrade if down else upgrade)(self.place(), revision)
         except self._dialect.driver_errors as error:
             raise self._translated(error) from error
 

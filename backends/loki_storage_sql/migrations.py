@@ -39,6 +39,8 @@ __all__ = [
 EXPECTED_REVISION = "0004"
 """The revision that this SDK reads and writes: the newest in ``migrations/versions``."""
 
+Moved = tuple[str | None, str | None]
+"""The revision before and after a migration; None: no store."""
 _HERE = Path(__file__).resolve().parent
 # Alembic keeps the migration that runs in module variables, so threads take turns.
 _ALEMBIC = threading.RLock()
@@ -50,31 +52,28 @@ def current(where: Where) -> str | None:
     if not place.exists():
         return None
     with _translating(place), place.connected() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return revision
+        return _revision_of(connection)
 
 
-def upgrade(where: Where, revision: str = "head") -> None:
+def upgrade(where: Where, revision: str = "head") -> Moved:
     """Bring a store up to a revision; a SQLite file that is not there is created (mode 0600).
 
-    Raises ``InvalidValue`` for a revision that there is not, ``SchemaOutdated`` where the store's
-    own is one of another SDK.
+    The revision before, and the one now. Raises ``InvalidValue`` for a revision that there is not,
+    ``SchemaOutdated`` where the store's own is one of another SDK.
     """
     from alembic import command
 
-    _move(where, command.upgrade, revision)
+    return _move(where, command.upgrade, revision)
 
 
-def downgrade(where: Where, revision: str) -> None:
+def downgrade(where: Where, revision: str) -> Moved:
     """Take a store back to a revision. What the later ones hold is lost: ``base`` drops it all.
 
     Raises as ``upgrade`` does.
     """
     from alembic import command
 
-    _move(where, command.downgrade, revision)
+    return _move(where, command.downgrade, revision)
 
 
 def script(dialect: str, revision: str = "head") -> str:
@@ -144,18 +143,27 @@ def _translating(place: Place) -> Iterator[None]:
 # --- Alembic --------------------------------------------------------------------------------------
 
 
-def _move(where: Where, command: Callable[["Config", str], None], revision: str) -> None:
+def _move(where: Where, command: Callable[["Config", str], None], revision: str) -> Moved:
     from alembic.util import CommandError
 
     place = place_of(where)
     try:
         with _ALEMBIC, _translating(place), exclusive(place) as connection:
+            before = _revision_of(connection)
             command(_config(connection=connection), revision)
+            return before, _revision_of(connection)
     except CommandError as error:
         found = current(place)
         if found is not None and found not in _revisions():
             raise SchemaOutdated(found, EXPECTED_REVISION) from error
         raise _no_revision() from error
+
+
+def _revision_of(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _no_revision() -> InvalidValue:

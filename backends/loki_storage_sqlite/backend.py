@@ -66,11 +66,11 @@ class SqliteBackend(SqlBackend):
         with self._connected() as connection:
             connection.execute("PRAGMA journal_mode=WAL").close()
 
-    def migrate(self, revision: str = "head") -> None:
+    def migrate(self, revision: str = "head") -> tuple[str | None, str | None]:
         """See ``SqlBackend``."""
         self._check_open()
         _create(self._path)
-        super().migrate(revision)
+        return super().migrate(revision)
 
     def checks(self, *, deep: bool) -> list[Check]:
         """See ``Backend``. Of a file that is not there, nothing."""

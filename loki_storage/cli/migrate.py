@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import click
 
-from loki_storage.cli.invocation import Failure, Invocation, migrating
+from loki_storage.cli.invocation import Failure, Invocation, migrating, whole_store
 from loki_storage.cli.output import print_fields, print_json
 from loki_storage.configuration import backend_options, load_settings, make_parent, scheme_of
 from loki_storage.errors import Unsupported
@@ -22,14 +22,19 @@ def migrate_commands() -> None:
 
 @migrate_commands.command("up")
 @click.argument("revision", default="head")
-@migrating
+@whole_store
 def up(invocation: Invocation, revision: str) -> None:
-    """Upgrade to REVISION (default: the newest); an absent store is created."""
+    """Upgrade to REVISION (default: the newest); an absent store is created.
+
+    The audit trail tells of it, once the store is up to date.
+    """
     store = _revisions(invocation)
     make_parent(store.url)
-    before = store.runner.current(store.place)
-    store.runner.upgrade(store.place, revision)
-    _tell_move(invocation, before, store.runner.current(store.place))
+    before, now = store.runner.upgrade(store.place, revision)
+    if before is not None and before != now == store.runner.EXPECTED_REVISION:
+        with invocation.existing() as storage:
+            storage.tell_migration(before, now, invocation.actor)
+    _tell_move(invocation, before, now)
 
 
 @migrate_commands.command("down")
@@ -44,8 +49,7 @@ def down(invocation: Invocation, revision: str, yes: bool) -> None:
         raise Failure(f"there is no store at {invocation.where}")
     if not yes and sys.stdin.isatty():
         click.confirm(f"{invocation.where}: what later revisions hold is lost; go on?", abort=True)
-    store.runner.downgrade(store.place, revision)
-    _tell_move(invocation, before, store.runner.current(store.place))
+    _tell_move(invocation, *store.runner.downgrade(store.place, revision))
 
 
 @migrate_commands.command("status")

@@ -20,6 +20,16 @@ def test_absent_store_is_created_and_taken_back(run: Run, read: Any, url: str) -
     assert read("migrate status", url)["revision"] is None
 
 
+def test_upgrade_is_in_the_trail(run: Run, read: Any, url: str) -> None:
+    run("migrate up 0001", url)
+    assert read("migrate up", url, "--actor=alice")["before"] == "0001"
+    run("migrate up", url)
+    with open_storage(url.removeprefix("--url=")) as storage, storage.session() as session:
+        (entry,) = session.audit.get_all()
+    assert (entry.action, entry.entity_type, entry.actor_id) == ("migrate", "store", "alice")
+    assert entry.metadata_json == {"from": "0001", "to": EXPECTED_REVISION}
+
+
 def test_words_for_people(run: Run, url: str) -> None:
     assert "loki-storage migrate up" in run("migrate status", url).stdout
     assert run("migrate up", url).stdout == f"from revision base to {EXPECTED_REVISION}\n"

@@ -135,8 +135,11 @@ def test_store_without_policies_is_not_taken_for_a_secured_one(url: str) -> None
 
 def test_every_table_of_a_tenant_is_covered_after_a_migration(url: str, ask: Ask) -> None:
     with open_storage(url, row_level_security=True, create=True) as storage:
-        storage.migrate("0001")
-        storage.migrate()
+        storage.migrate("-2")
+        storage.migrate(actor="alice")
+        with storage.session() as session:
+            (entry,) = session.audit.get_all()
+    assert (entry.action, entry.entity_type, entry.actor_id) == ("migrate", "store", "alice")
     covered = """SELECT c.relname FROM pg_class c JOIN pg_policy p ON p.polrelid = c.oid
         WHERE c.relrowsecurity AND c.relforcerowsecurity"""
     assert {name for (name,) in ask(covered)} == set(OWNED)

@@ -16,8 +16,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from loki_storage import DocumentType, Session, Storage, open_storage
+from loki_storage.cli.application import application
 from loki_storage.errors import (
     Contention,
     Duplicate,
@@ -239,6 +241,45 @@ def test_failed_unit_of_work_leaves_nothing(url: str) -> None:
         assert list(storage.dump()) == []
         with pytest.raises(StorageError):
             storage.migrate("no such revision")
+
+
+COMMANDS = (
+    "migrate status",
+    "migrate check",
+    "migrate up",
+    "status",
+    "doctor",
+    "documents list",
+    "export documents -o -",
+)
+
+
+@encrypted
+@pytest.mark.parametrize("words", COMMANDS)
+def test_commands_open_an_encrypted_store_by_the_settings(
+    url: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_it(url, open_encrypted) as storage:
+        storage.run(create)
+    monkeypatch.setenv("LOKI_STORAGE_URL", url)
+    assert CliRunner().invoke(application, words.split()).exit_code in (1, 2)
+    monkeypatch.setenv("LOKI_STORAGE_CONNECT", f"{__name__}:open_encrypted")
+    result = CliRunner().invoke(application, words.split(), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+@encrypted
+def test_encrypted_store_is_made_and_migrated_by_commands(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOKI_STORAGE_URL", url)
+    monkeypatch.setenv("LOKI_STORAGE_CONNECT", f"{__name__}:open_encrypted")
+    for words in ("migrate up 0001", "migrate up", "documents list"):
+        result = CliRunner().invoke(application, words.split(), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert b"SQLite format 3" not in (tmp_path / "loki.db").read_bytes()[:100]
+    with pytest.raises(StorageDamaged):
+        open_it(url, plain)
 
 
 def open_for_contract(folder: str) -> Any:
