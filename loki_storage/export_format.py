@@ -48,6 +48,11 @@ class ExportTable:
         """The columns' names."""
         return [column.name for column in self.columns]
 
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """What the cells of each column may hold."""
+        return {column.name: column.domain for column in self.columns}
+
 
 @attrs.frozen
 class ExportFormatSpec:
@@ -57,6 +62,10 @@ class ExportFormatSpec:
     a few, and writes to ``file``, which can neither seek nor be read. ``read(file, **options)``
     yields a row at a time as a mapping; a cell is as ``write`` was given it, or that as text (times
     in ISO 8601, ``true``, ``false``). ``suffix`` begins with a dot and tells the files apart.
+
+    ``write_lines(file, table, lines, **options)``, for a format that consists of lines of a form
+    (``loki_storage.lines``), writes the same, faster: ``lines(form)`` gives blocks of whole lines,
+    which the database may have written itself, and how many lines each block has.
     """
 
     name: str
@@ -64,6 +73,7 @@ class ExportFormatSpec:
     write: Callable[..., None]
     read: Callable[..., Iterator[Mapping[str, Any]]]
     summary: str = ""
+    write_lines: Callable[..., None] | None = None
 
     def __attrs_post_init__(self) -> None:
         if not self.suffix.startswith("."):

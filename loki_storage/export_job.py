@@ -12,6 +12,7 @@ from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.export_format import ExportFormatSpec, Row
 from loki_storage.export_formats import find_format, format_options
 from loki_storage.export_source import SOURCES, Selection, select
+from loki_storage.lines import Blocks, Form
 from loki_storage.masking import Mask
 from loki_storage.models import ExportLog
 from loki_storage.protocol import Reader
@@ -85,40 +86,58 @@ class Job:
         """Write the rows; the stream that they went through, and how many they were."""
         target = self.options.stream
         stream = file.stream if file is not None else Counted(target)  # type: ignore[arg-type]
-        counted = _Counting(self.selection.rows(reader), self.progress)
-        if self.progress is not None:
-            counted.total = reader.count(self.selection.query)
+        total = 0 if self.progress is None else reader.count(self.selection.query)
+        told = _Progress(self.progress, total)
         with io.BufferedWriter(stream, BUFFER) as buffered:  # rows are small, and each would cost
-            self.spec.write(buffered, self.selection.table, iter(counted), **self.write_options)
+            self._write(buffered, reader, told)
         stream.flush()
-        counted.finish()
-        return stream, counted.done
+        told.finish()
+        return stream, told.done
+
+    def _write(self, file: BinaryIO, reader: Reader, told: "_Progress") -> None:
+        table, options = self.selection.table, self.write_options
+        if self.spec.write_lines is None:
+            rows = told.rows(self.selection.rows(reader))
+            self.spec.write(file, table, rows, **options)
+            return
+
+        def lines(form: Form) -> Blocks:
+            return told.blocks(self.selection.lines(reader, form))
+
+        self.spec.write_lines(file, table, lines, **options)
 
 
-class _Counting:
+class _Progress:
     """Counts rows on their way, and tells."""
 
-    def __init__(self, rows: Iterator[Row], tell: Progress | None) -> None:
-        self._rows, self._tell = rows, tell
-        self.done = self.total = 0
+    def __init__(self, tell: Progress | None, total: int) -> None:
+        self._tell, self._total, self._told = tell, total, 0
+        self.done = 0
+        if tell is not None:
+            tell(0, total)
 
-    def __iter__(self) -> Iterator[Row]:
-        tell = self._tell
-        if tell is None:
-            for row in self._rows:
-                self.done += 1
-                yield row
-            return
-        tell(0, self.total)
-        for row in self._rows:
+    def rows(self, rows: Iterator[Row]) -> Iterator[Row]:
+        for row in rows:
             self.done += 1
             yield row
             if self.done % PROGRESS_ROWS == 0:
-                tell(self.done, self.total)
+                self._say()
+
+    def blocks(self, blocks: Blocks) -> Blocks:
+        for block, rows in blocks:
+            self.done += rows
+            yield block, rows
+            if self.done - self._told >= PROGRESS_ROWS:
+                self._say()
 
     def finish(self) -> None:
+        self._total = self.done
+        self._say()
+
+    def _say(self) -> None:
+        self._told = self.done
         if self._tell is not None:
-            self._tell(self.done, self.done)
+            self._tell(self.done, self._total)
 
 
 def _split(asked: Mapping[str, Any], spec: ExportFormatSpec) -> tuple[Options, dict[str, Any]]:

@@ -14,7 +14,7 @@ import attrs
 from loki_storage.enums import EntityType
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.export_format import FIELDS, RESULTS, Column, ExportTable, Row, field_domain
-from loki_storage.export_formats.json import object_encoder
+from loki_storage.lines import OBJECTS, Blocks, Form, encoded, encoder
 from loki_storage.masking import Mask
 from loki_storage.models import (
     AuditEntry,
@@ -93,7 +93,13 @@ class Selection:
             rows = _with_results(reader, self.query, self.fields, self.mask)
         else:
             rows = reader.rows(self.query, self.fields)
-        return self.mask.rows(rows, self._names, {c.name: c.domain for c in self._columns()})
+        return self.mask.rows(rows, self._names, self.table.domains)
+
+    def lines(self, reader: Reader, form: Form) -> Blocks:
+        """The rows as lines of a file."""
+        if self.include_results or self.mask:
+            return encoded(form, self.table.domains, self.rows(reader))
+        return reader.lines(self.query, self.fields, form)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -284,8 +290,7 @@ def _with_results(
 ) -> Iterator[Row]:
     """The rows, each with the JSON array of its results; some validations at a time."""
     names = tuple(ValidationResult.domains)
-    columns = tuple(Column(name, domain) for name, domain in ValidationResult.domains.items())
-    encode = object_encoder(ExportTable(ValidationResult.table, columns))
+    encode = encoder(OBJECTS, ValidationResult.domains)
     place = names.index("validation_id")
     rows = reader.rows(query, ("id", *fields))
     while chunk := list(islice(rows, RESULTS_AT_ONCE)):

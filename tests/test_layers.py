@@ -28,6 +28,7 @@ LAYERS = {
         "loki_storage.matching",
         "loki_storage.rows",
         "loki_storage.batch",
+        "loki_storage.lines",
         "loki_storage.protocol",
         "loki_storage.hookspecs",
         "loki_storage.export_format",

@@ -5,45 +5,57 @@ key order and numbers of any length come back as they were stored.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO
 
-import orjson
+import attrs
 
 from loki_storage.errors import ExportError
 from loki_storage.export_format import ExportFormatSpec, ExportTable, Row, field_domain
 from loki_storage.hookspecs import hookimpl
+from loki_storage.lines import OBJECTS, Blocks, Form, encoded
 from loki_storage.values import Json, canonical, parse
 
 __all__ = [
     "loki_register_export_formats",
-    "object_encoder",
     "read",
     "read_lines",
     "write",
+    "write_array",
+    "write_jsonl",
     "write_lines",
 ]
 
 
-def write_lines(file: BinaryIO, table: ExportTable, rows: Iterator[Row]) -> None:
+def write_jsonl(file: BinaryIO, table: ExportTable, rows: Iterator[Row]) -> None:
     """An object per line."""
-    put = file.write
-    for line in map(object_encoder(table, end=True), rows):
-        put(line)
+    write_lines(file, table, partial(encoded, columns=table.domains, rows=rows))
+
+
+def write_lines(file: BinaryIO, table: ExportTable, lines: Callable[[Form], Blocks]) -> None:
+    """The same of lines."""
+    for block, _ in lines(OBJECTS):
+        file.write(block)
 
 
 def write(file: BinaryIO, table: ExportTable, rows: Iterator[Row]) -> None:
     """One array, an object per line."""
-    lines = map(object_encoder(table), rows)
-    put = file.write
-    put(b"[\n")
-    for first in lines:
-        put(first)
-        for line in lines:
-            put(b",\n")
-            put(line)
-        put(b"\n")
-    put(b"]\n")
+    write_array(file, table, partial(encoded, columns=table.domains, rows=rows))
+
+
+def write_array(file: BinaryIO, table: ExportTable, lines: Callable[[Form], Blocks]) -> None:
+    """The same of lines."""
+    between = b"\n"
+    file.write(b"[")
+    for block, _ in lines(_MEMBERS):
+        file.write(between)
+        file.write(block[: -len(_MEMBERS.end)])
+        between = _MEMBERS.end.encode()
+    file.write(b"\n]\n")
+
+
+_MEMBERS = attrs.evolve(OBJECTS, end=",\n")
 
 
 def read_lines(file: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -71,26 +83,11 @@ def read(file: BinaryIO) -> Iterator[dict[str, Any]]:
 def loki_register_export_formats() -> list[ExportFormatSpec]:
     """What this plugin offers."""
     return [
-        ExportFormatSpec("json", ".json", write, read, "one JSON array of objects"),
-        ExportFormatSpec("jsonl", ".jsonl", write_lines, read_lines, "a JSON object per line"),
+        ExportFormatSpec("json", ".json", write, read, "one JSON array of objects", write_array),
+        ExportFormatSpec(
+            "jsonl", ".jsonl", write_jsonl, read_lines, "a JSON object per line", write_lines
+        ),
     ]
-
-
-def object_encoder(table: ExportTable, *, end: bool = False) -> Callable[[Row], bytes]:
-    """A row to its object, with a line end if ``end``; stored JSON goes in as it is."""
-    scope: dict[str, Any] = {"dumps": orjson.dumps, "Fragment": orjson.Fragment}
-    cells = ", ".join(
-        f"{column.name!r}: {_cell(f'r[{n}]', isinstance(column.domain, Json))}"
-        for n, column in enumerate(table.columns)
-    )
-    option = f", option={orjson.OPT_APPEND_NEWLINE}" if end else ""
-    exec(f"def encode(r):\n    return dumps({{{cells}}}{option})", scope)
-    encode: Callable[[Row], bytes] = scope["encode"]
-    return encode
-
-
-def _cell(value: str, is_json: bool) -> str:
-    return f"None if {value} is None else Fragment({value}.encode())" if is_json else value
 
 
 def _row(line: bytes) -> dict[str, Any]:
