@@ -242,6 +242,11 @@ class Masked(Backend):
             domain_of(query.kind, field)
         yield from self._mask.rows(self._backend.rows(query, fields), fields, query.kind.domains)
 
+    def lines(self, query: Query, fields: Sequence[str], form: Form) -> Blocks:
+        columns = {field: domain_of(query.kind, field) for field in fields}
+        shown = {f: Text() if self._mask.whole(f) else domain for f, domain in columns.items()}
+        return encoded(form, shown, self.rows(query, fields))
+
     def search(self, query: Query) -> Iterator[Any]:
         self._mask.check(query)
         return map(self.masked, self._backend.search(query))

@@ -13,11 +13,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from loki_storage.errors import StorageError
+from loki_storage.lines import Form
 from loki_storage.values import Boolean, Domain, Integer, Number, Time
+from loki_storage_postgresql import lines
 from loki_storage_postgresql.errors import is_conflict, translate
 from loki_storage_postgresql.folding import pattern
 from loki_storage_sql.connections import Connection
-from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sql.dialect import Cell, Clause, Column, Dialect, Narrowing
 from loki_storage_sql.packing import Apart
 
 __all__ = ["PostgresqlDialect", "dialect_for"]
@@ -83,6 +85,9 @@ class PostgresqlDialect(Dialect):
 
     def day(self, column: Column) -> Column:
         return sa.cast(sa.func.timezone(sa.literal_column("'UTC'"), column), sa.Date())
+
+    def line(self, form: Form, cells: Sequence[Cell]) -> Column | None:
+        return lines.line(form, cells)
 
     def integer_sum(self, column: Column) -> tuple[Sequence[Column], Callable[..., int]]:
         """Sums of ``bigint`` are ``numeric``, which has no end."""

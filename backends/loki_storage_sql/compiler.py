@@ -13,10 +13,11 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from loki_storage.lines import Form
 from loki_storage.models import Kind
 from loki_storage.protocol import Day, Measure
 from loki_storage_sql import grouping, ordering
-from loki_storage_sql.dialect import Dialect
+from loki_storage_sql.dialect import Column, Dialect
 from loki_storage_sql.grouping import Aggregation
 from loki_storage_sql.scope import Scope
 from loki_storage_sql.shapes import Matching, Window
@@ -60,6 +61,7 @@ class Compiler:
         self._dialect, self._tables, self._packed = dialect, tables, packed
         cached = lru_cache(CACHED_SHAPES)
         self.select = cached(self._select)
+        self.lines = cached(self._lines)
         self.count = cached(self._count)
         self.exists = cached(self._exists)
         self.aggregate = cached(self._aggregate)
@@ -72,14 +74,18 @@ class Compiler:
         names = tuple(matching.kind.domains) if fields is None else fields
         # A row without fields is a row all the same.
         columns = scope.stored(names) or [sa.literal_column("1")]
-        found = scope.select(columns)
-        found = found.order_by(*ordering.order(scope, window.keys))
-        if window.after:
-            found = found.where(ordering.after(scope, window.keys))
-        if scope.exact and window.part:
-            limit, offset = window.part
-            found = found.limit(scope.value(limit)).offset(scope.value(offset))
-        return self._statement(scope, found)
+        return self._statement(scope, _windowed(scope, window, columns))
+
+    def _lines(
+        self, matching: Matching, window: Window, fields: tuple[str, ...], form: Form
+    ) -> Statement | None:
+        """The same rows, each as one value, its line; None where the database cannot write it."""
+        scope = self._scope(matching)
+        cells = [(name, scope.column(name), scope.domain(name)) for name in fields]
+        line = self._dialect.line(form, cells)
+        if line is None or not scope.exact:
+            return None
+        return self._statement(scope, _windowed(scope, window, [line]))
 
     def _count(self, matching: Matching) -> Statement:
         scope = self._scope(matching)
@@ -108,6 +114,17 @@ class Compiler:
         text, names = text_of(statement, self._dialect)
         slots = tuple(int(name.removeprefix("p")) for name in names)
         return Statement(text, slots, scope.exact, scope.if_plain)
+
+
+def _windowed(scope: Scope, window: Window, columns: Sequence[Column]) -> sa.Select[Any]:
+    """The matching rows in their order, within their window."""
+    found = scope.select(columns).order_by(*ordering.order(scope, window.keys))
+    if window.after:
+        found = found.where(ordering.after(scope, window.keys))
+    if scope.exact and window.part:
+        limit, offset = window.part
+        found = found.limit(scope.value(limit)).offset(scope.value(offset))
+    return found
 
 
 def text_of(statement: sa.ClauseElement, dialect: Dialect) -> tuple[str, list[str]]:

@@ -12,14 +12,17 @@ import attrs
 import sqlalchemy as sa
 
 from loki_storage.errors import StorageError
+from loki_storage.lines import Form
 from loki_storage.values import Domain
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.packing import Packing, packable
 
-__all__ = ["Clause", "Column", "Dialect", "Narrowing"]
+__all__ = ["Cell", "Clause", "Column", "Dialect", "Narrowing"]
 
 Column = sa.ColumnElement[Any]
 Clause = sa.ColumnElement[bool]
+Cell = tuple[str, Column, Domain]
+"""A field's name, its column, and what that may hold."""
 
 
 @attrs.frozen
@@ -134,6 +137,13 @@ class Dialect(ABC):
     def beside(self, table: str, fields: Iterable[str]) -> tuple[str, ...]:
         """The columns that are read, or made NULL, with these fields."""
         return () if self.packing is None else self.packing.beside(table, fields)
+
+    def line(self, form: Form, cells: Sequence[Cell]) -> Column | None:
+        """A row's line as ``loki_storage.lines`` writes it, as bytes or text, without its end.
+
+        None: Python writes it.
+        """
+        return None
 
     # Statements.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
+from operator import itemgetter
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -16,6 +17,7 @@ import attrs
 import sqlalchemy as sa
 
 from loki_storage.errors import LockTimeout, Unavailable
+from loki_storage.lines import Blocks, Form, joined
 from loki_storage.matching import matcher
 from loki_storage.models import Kind, Record, domain_of
 from loki_storage.protocol import Count, Day, Group, Measure, Reader, check_aggregate
@@ -60,6 +62,15 @@ class Language:
             query = Query(kind, tenant, Compare("id", "eq", id))
             statement = self._by_id[kind] = self.select(query)[0]
         return statement, values
+
+    def lines(
+        self, query: Query, fields: tuple[str, ...], form: Form
+    ) -> tuple[Statement, list[Any]] | None:
+        """The statement for lines of these fields; None where Python writes them."""
+        shaper = Shaper(self.dialect)
+        matching, window = shaper.matching(query), shaper.window(query)
+        statement = self.compiler.lines(matching, window, fields, form)
+        return None if statement is None else (statement, shaper.values)
 
     def matching(self, query: Query) -> tuple[Matching, list[Any]]:
         """Which rows match, whatever limit, offset and cursor say, and the values for its slots."""
@@ -199,6 +210,15 @@ class SqlReader(Reader):
             return super().rows(query, fields)
         decode = row_decoder(query.kind, self._language.dialect, fields)
         return self._stream(statement, values, decode)
+
+    def lines(self, query: Query, fields: Sequence[str], form: Form) -> Blocks:
+        self._check_open()
+        for field in fields:
+            domain_of(query.kind, field)
+        asked = self._language.lines(query, tuple(fields), form)
+        if asked is None:
+            return super().lines(query, fields, form)
+        return joined(form, self._stream(*asked, itemgetter(0)))
 
     def count(self, query: Query) -> int:
         matching, values = self._language.matching(query)

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from loki_storage.errors import StorageError
+from loki_storage.lines import Form
 from loki_storage.matching import json_at
 from loki_storage.values import Boolean, Domain, Number, Time
 from loki_storage_sql.connections import Connection
-from loki_storage_sql.dialect import Clause, Column, Dialect, Narrowing
+from loki_storage_sql.dialect import Cell, Clause, Column, Dialect, Narrowing
 from loki_storage_sql.packing import InPlace, unpack
+from loki_storage_sqlite import lines
 from loki_storage_sqlite.blocks import insert_blocks
 from loki_storage_sqlite.errors import is_conflict, translate
 
@@ -98,6 +100,9 @@ class SqliteDialect(Dialect):
         day = sa.literal_column(str(_DAY), sa.BigInteger())
         return (column - (column % day + day) % day) // day
 
+    def line(self, form: Form, cells: Sequence[Cell]) -> Column | None:
+        return lines.line(form, cells)
+
     def integer_sum(self, column: Column) -> tuple[Sequence[Column], Callable[..., int]]:
         """In halves: a sum beyond 64 bits is an error in SQLite."""
         high = sa.func.sum(column.op(">>")(sa.literal_column("32")))
@@ -143,7 +148,9 @@ def install_functions(connection: Any) -> None:
         ("loki_casefold", 1, _casefold),
         ("loki_json_at", 2, _json_at),
         ("loki_number", 1, float.fromhex),
-        ("loki_unpack", 1, unpack),
+from loki_storage_sql.dialect import Cell, Clause, Column, Dialect, Narrowing
+from loki_storage_sql.packing import InPlace, unpack
+from loki_storage_sqlite import lines
     ):
         connection.create_function(name, arguments, function, deterministic=True)
 
