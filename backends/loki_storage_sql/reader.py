@@ -5,8 +5,8 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
 from operator import itemgetter
@@ -218,7 +218,9 @@ class SqlReader(Reader):
         asked = self._language.lines(query, tuple(fields), form)
         if asked is None:
             return super().lines(query, fields, form)
-        return joined(form, self._stream(*asked, itemgetter(0)))
+        if asked[0].if_plain:
+            return self._informed_rows(query, lambda view: view.lines(query, fields, form))
+        return self._joined(form, *asked)
 
     def count(self, query: Query) -> int:
         matching, values = self._language.matching(query)
@@ -289,7 +291,7 @@ class SqlReader(Reader):
 
     def _stream(
         self, statement: Statement, values: Sequence[Any], decode: Callable[[Any], Any]
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """Row by row, so that memory is that of one row. The first ``next()`` takes the moment."""
         with self._connected() as connection:
             cursor = self._open(connection, statement, values)
@@ -299,6 +301,10 @@ class SqlReader(Reader):
                 # Where its connection was closed before it, it is as good as closed.
                 with suppress(*self._language.dialect.driver_errors):
                     cursor.close()
+
+    def _joined(self, form: Form, statement: Statement, values: Sequence[Any]) -> Blocks:
+        with closing(self._stream(statement, values, itemgetter(0))) as lines:
+            yield from joined(form, lines)
 
     def _judged(self, query: Query, statement: Statement, values: Sequence[Any]) -> Iterator[Any]:
         with self._view(query.tenant) as view:

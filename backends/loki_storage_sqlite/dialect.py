@@ -148,9 +148,8 @@ def install_functions(connection: Any) -> None:
         ("loki_casefold", 1, _casefold),
         ("loki_json_at", 2, _json_at),
         ("loki_number", 1, float.fromhex),
-from loki_storage_sql.dialect import Cell, Clause, Column, Dialect, Narrowing
-from loki_storage_sql.packing import InPlace, unpack
-from loki_storage_sqlite import lines
+        ("loki_repr", 1, repr),
+        ("loki_unpack", 1, unpack),
     ):
         connection.create_function(name, arguments, function, deterministic=True)
 

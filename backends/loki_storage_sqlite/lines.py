@@ -21,8 +21,8 @@ _YEAR_1 = 62_135_596_800
 
 
 def line(form: Form, cells: Sequence[Cell]) -> Column | None:
-    """The expression of a line, as bytes; None where it has too many cells."""
-    if len(cells) > MOST:
+    """The expression of a line, as bytes; None where it has too many cells, or none."""
+    if not 0 < len(cells) <= MOST:
         return None
     if form.style == "array":
         text = sa.func.json_array(*(_item(column, domain) for _, column, domain in cells))

@@ -675,6 +675,12 @@ _TABLE = (
         "default, for which there is no correct one, is `Unsupported`.",
     ),
     Law(
+        "ACC-11",
+        BACKEND,
+        "Accelerator `lines`: an override answers as the inherited default does: byte for byte "
+        "what Python makes of the rows, in each form, in the query's order and window.",
+    ),
+    Law(
         "RET-1",
         BACKEND,
         "Due when `now >= trigger + period` (UTC, inclusive; calendar months and years); no "

@@ -22,6 +22,7 @@ TITLES = {
     "ACC-8": "`dump` holds every record",
     "ACC-9": "`load` stores records as they are",
     "ACC-10": "`snapshot` shows one moment",
+    "ACC-11": "`lines` are the rows' own lines",
     "VAL-1": "A value is accepted or refused the same way everywhere",
     "VAL-2": "Text comes back exactly as it went in",
     "VAL-3": "Lengths are limits, in code points",
@@ -140,6 +141,8 @@ RATIONALES = {
     "ACC-8": "A row that a dump leaves out is missed on the day of the restore.",
     "ACC-9": "A loaded store goes on: an id that is given again overwrites evidence.",
     "ACC-10": "A backup of several moments is a store that never was.",
+    "ACC-11": "A database that writes a time, a number or a quotation mark otherwise makes files "
+    "that tell two stores apart which are equal.",
     "VAL-1": "A value that one database takes and another refuses makes the choice of a database "
     "a choice of what may be said.",
     "VAL-2": "The hash of a text is evidence. A trimmed space or another normal form breaks it, "

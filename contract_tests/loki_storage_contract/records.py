@@ -24,6 +24,7 @@ __all__ = [
     "Places",
     "any_row",
     "at_home",
+    "hostile_rows",
     "mixed_rows",
     "parents",
     "record_of",
@@ -70,6 +71,13 @@ def rows_of(kind: Kind) -> st.SearchStrategy[list[Any]]:
 def mixed_rows() -> st.SearchStrategy[list[Record]]:
     """Such rows of several kinds."""
     return st.lists(any_row(), max_size=12).map(_numbered)
+
+
+@remembered
+def hostile_rows() -> st.SearchStrategy[list[Record]]:
+    """Rows of one kind with any values."""
+    kinds = st.sampled_from(list(KINDS.values()))
+    return kinds.flatmap(lambda kind: st.lists(record_of(kind, 1), max_size=4)).map(_numbered)
 
 
 @remembered

@@ -22,11 +22,11 @@ __all__ = ["DERIVED", "REQUIRED", "Trace", "overrides", "spelled"]
 
 REQUIRED = ("reserve", "select", "apply", "close")
 DERIVED = (
-    *("get_many", "select_many", "count", "exists", "aggregate", "rows", "search"),
+    *("get_many", "select_many", "count", "exists", "aggregate", "rows", "lines", "search"),
     *("dump", "load", "snapshot", "ping", "stats", "migrate", "engine"),
 )
 """What has a default; a capability is an override of one of these."""
-_TRACED = ("reserve", "select", "apply", *DERIVED[:9])
+_TRACED = ("reserve", "select", "apply", *DERIVED[:10])
 LONGEST = 40
 """How many calls are shown; those before are counted."""
 

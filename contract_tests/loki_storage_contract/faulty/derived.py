@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from loki_storage.lines import Blocks, Form
 from loki_storage.models import Document, Kind, Record
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
 from loki_storage.query import And, Compare, Condition, Query
@@ -163,6 +164,23 @@ class RowsWithParsedJson(Faulty):
     def rows(self, query: Query, fields: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for record in self.select(query):
             yield tuple(getattr(record, field) for field in fields)
+
+
+@breaks("ACC-11")
+class LinesWithoutMicroseconds(Faulty):
+    """``lines`` leave the microseconds of times out where they are zero."""
+
+    def lines(self, query: Query, fields: Sequence[str], form: Form) -> Blocks:
+        for block, rows in super().lines(query, fields, form):
+            yield block.replace(b".000000+00:00", b"+00:00"), rows
+
+
+@breaks("ACC-11")
+class LinesOfThePageBefore(Faulty):
+    """``lines`` forget the offset."""
+
+    def lines(self, query: Query, fields: Sequence[str], form: Form) -> Blocks:
+        return super().lines(query.evolve(offset=0), fields, form)
 
 
 @breaks("ACC-7")

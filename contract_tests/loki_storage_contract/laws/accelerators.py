@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 
 from loki_storage.batch import Batch, Delete, Insert, Operation, Update
 from loki_storage.errors import Conflict, Duplicate, Unsupported
+from loki_storage.lines import ARRAYS, CSV, OBJECTS, RAW_CSV, Form
 from loki_storage.models import Chain, Document, Kind, Record, Tag
 from loki_storage.protocol import Backend, Reader
 from loki_storage.query import Order, Query, equals
 from loki_storage_contract.laws.queries import Case, stored, with_rows
 from loki_storage_contract.queries import by_parts, measures, queries
-from loki_storage_contract.records import TENANTS, Places, mixed_rows, parents, sound
+from loki_storage_contract.records import (
+    TENANTS,
+    Places,
+    hostile_rows,
+    mixed_rows,
+    parents,
+    sound,
+)
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Store, unchanged
 from loki_storage_contract.trace import overrides
@@ -267,3 +275,33 @@ def _write(store: Store, tags: list[Tag]) -> None:
 def _restore(store: Store, tags: list[Tag]) -> None:
     store.backend.apply(Batch(OURS, [Delete(Tag, tag.id) for tag in store.all(Tag, OURS)]))
     store.put(*tags)
+
+
+@proves(
+    "ACC-11",
+    derived="lines",
+    share=SHARE,
+    case=cases,
+    fields=st.sets(st.integers(0, 30)),
+    form=st.sampled_from([ARRAYS, OBJECTS, CSV, RAW_CSV]),
+)
+def lines_agree(store: Store, case: Case[Query], fields: set[int], form: Form) -> None:
+    """In whatever form, of any fields; the blocks tell how many lines they hold."""
+    records, query = put(store, case)
+    names = [name for n, name in enumerate(query.kind.domains) if n in fields]
+    found = list(store.backend.lines(query, names, form))
+    expected = list(Reader.lines(store.backend, query, names, form))
+    assert b"".join(block for block, _ in found) == b"".join(block for block, _ in expected)
+    assert sum(rows for _, rows in found) == sum(rows for _, rows in expected) <= len(records)
+
+
+@proves("ACC-11", derived="lines", rows=hostile_rows())
+def lines_hold_what_is_hard_to_write(store: Store, rows: list[Record]) -> None:
+    """Formulas, quotation marks, line ends, what looks like NULL, any time, any number."""
+    records = Places(store.backend).records(sound([*parents(), *rows]))
+    store.put(*records)
+    for kind in {type(record) for record in records}:
+        for form in (ARRAYS, OBJECTS, CSV, RAW_CSV):
+            asked = Query(kind, None), tuple(kind.domains), form
+            found = b"".join(block for block, _ in store.backend.lines(*asked))
+            assert found == b"".join(block for block, _ in Reader.lines(store.backend, *asked))
