@@ -1,4 +1,4 @@
-"""Rows as lines of a backup, and back: a JSON array per row, its values as records store them.
+"""Rows as lines of a backup, and back: a JSON array per row (``loki_storage.lines.ARRAYS``).
 
 The lines of a table are canonical: equal rows give equal bytes on whatever backend, so a digest
 over them tells whether two tables are equal. Reading checks each value as its domain does; limits
@@ -7,20 +7,34 @@ that a host may change (the length of content, of JSON) are not asked for again.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby, islice
 from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 import attrs
 import orjson
 
 from loki_storage.errors import InvalidValue, RestoreRejected
+from loki_storage.lines import ARRAYS, EPOCH, Blocks
 from loki_storage.models import Kind
 from loki_storage.protocol import Reader, dump_order
 from loki_storage.query import And, Condition, Query
 from loki_storage.rows import Rows
-from loki_storage.values import Domain, Json, JsonText, Number, Text, Time, Word, canonical, parse
+from loki_storage.values import (
+    Boolean,
+    Domain,
+    Integer,
+    Json,
+    JsonText,
+    Number,
+    Text,
+    Time,
+    Word,
+    canonical,
+    parse,
+)
 
 __all__ = ["CHUNK_ROWS", "Digest", "converted", "decoded", "lines_of"]
 
@@ -52,23 +66,11 @@ def lines_of(
     tenant: str | None,
     fields: Sequence[str] | None = None,
     where: Condition | None = None,
-) -> Iterator[tuple[bytes, int]]:
+) -> Blocks:
     """Blocks of lines, and how many lines each has; parents first, as a dump."""
     condition = And(()) if where is None else where
     query = Query(kind, tenant, condition, order=dump_order(kind))
-    rows = iter(reader.rows(query, tuple(fields or kind.domains)))
-    while chunk := list(islice(_lines(rows), CHUNK_ROWS)):
-        yield b"".join(chunk), len(chunk)
-
-
-def _lines(rows: Iterable[tuple[Any, ...]]) -> Iterator[bytes]:
-    size = 0
-    for row in rows:
-        line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-        yield line
-        size += len(line)
-        if size >= CHUNK_BYTES:
-            return
+    return reader.lines(query, tuple(fields or kind.domains), ARRAYS)
 
 
 def decoded(kind: Kind, fields: Sequence[str], lines: Iterable[bytes]) -> Iterator[Rows[Any]]:
@@ -142,23 +144,34 @@ def _defaults(kind: Kind, fields: Sequence[str]) -> dict[str, Any]:
 def _checker(name: str, domain: Domain) -> Column:
     """What checks a column: each distinct value once."""
     accept = _accepted(name, domain)
+    types = _TYPES.get(type(domain), frozenset([str]))
 
     def check(column: Sequence[Any]) -> list[Any]:
+        # 1, 1.0 and True are equal, and only one of them is what the field holds.
+        if not types.issuperset(set(map(type, column)) - {NoneType}):
+            raise InvalidValue(name, "is of another type")
         known = {value: accept(value) for value in set(column)}
         return [known[value] for value in column]
 
-    def check_each(column: Sequence[Any]) -> list[Any]:
-        return [accept(value) for value in column]
+    return check
 
-    # 1, 1.0 and True are equal, and only one of them is what the field holds.
-    return check if isinstance(domain, Text | Time | Json) else check_each
+
+_TYPES: dict[type[Domain], frozenset[type]] = {
+    Boolean: frozenset([int]),
+    Integer: frozenset([int]),
+    Number: frozenset([float]),
+    Time: frozenset([int]),
+}
+"""What lines hold, by what a field holds; all else is text."""
 
 
 def _converter(name: str, domain: Domain) -> Column:
     """What makes of a checked column what records hold."""
     match domain:
-        case Time() | Number():
+        case Time():
             return _checker(name, domain)
+        case Boolean():
+            return lambda column: list(map(bool, column))
         case Json():
             return lambda column: [None if v is None else JsonText(v) for v in column]
         case Word():
@@ -168,12 +181,14 @@ def _converter(name: str, domain: Domain) -> Column:
 
 
 def _accepted(name: str, domain: Domain) -> Callable[[Any], Any]:
-    accept: Callable[[str, object], object] = domain.accept
+    accept: Callable[[str, Any], object] = domain.accept
     match domain:
         case Json():
             accept = _json
         case Time():
-            accept = _time(domain)
+            accept = _time
+        case Boolean():
+            accept = _flag
         case Text(limit=None, minimum=0):
             accept = domain.operand
     nullable = domain.nullable
@@ -193,10 +208,14 @@ def _json(name: str, value: object) -> JsonText:
     return JsonText(value)
 
 
-def _time(domain: Domain) -> Callable[[str, object], object]:
-    def time(name: str, value: object) -> object:
-        if not isinstance(value, str):
-            raise InvalidValue(name, "must be a time in ISO 8601")
-        return domain.accept(name, datetime.fromisoformat(value))
+def _time(name: str, value: int) -> datetime:
+    try:
+        return EPOCH + timedelta(microseconds=value)
+    except OverflowError as error:
+        raise InvalidValue(name, "must be within the years 1 and 9999") from error
 
-    return time
+
+def _flag(name: str, value: object) -> bool:
+    if value not in (0, 1):
+        raise InvalidValue(name, "must be 0 or 1")
+    return bool(value)

@@ -29,6 +29,7 @@ from loki_storage.values import Boolean, Domain, Integer, Json, Number, Time, Wo
 __all__ = [
     "ARRAYS",
     "CSV",
+    "EPOCH",
     "FORMULA",
     "NULL",
     "OBJECTS",
@@ -53,7 +54,7 @@ is_null_text = re.compile(r"\\+N").fullmatch
 """Whether text looks like NULL, and has one backslash more in CSV."""
 REMEMBERED_TIMES = 1024
 """Rows that were stored together share their times."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -195,4 +196,4 @@ def _iso(moment: datetime) -> str:
 
 @lru_cache(REMEMBERED_TIMES)
 def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // _MICROSECOND

@@ -18,6 +18,7 @@ import attrs
 from loki_storage.batch import Batch
 from loki_storage.conditions import walk
 from loki_storage.errors import Forbidden, InvalidField, InvalidValue, ReadOnly
+from loki_storage.lines import Blocks, Form, encoded
 from loki_storage.models import KINDS, Kind, Record, domain_of
 from loki_storage.protocol import Backend, Count, Day, Group, Measure
 from loki_storage.query import (
@@ -244,7 +245,9 @@ class Masked(Backend):
 
     def lines(self, query: Query, fields: Sequence[str], form: Form) -> Blocks:
         columns = {field: domain_of(query.kind, field) for field in fields}
-        shown = {f: Text() if self._mask.whole(f) else domain for f, domain in columns.items()}
+        shown = {
+            f: TextDomain() if self._mask.whole(f) else domain for f, domain in columns.items()
+        }
         return encoded(form, shown, self.rows(query, fields))
 
     def search(self, query: Query) -> Iterator[Any]:

@@ -31,8 +31,10 @@ def line(form: Form, cells: Sequence[Cell]) -> Column | None:
     else:
         parts = [_unless_null(c, domain, _field(c, domain, form), NULL) for _, c, domain in cells]
     line = sa.func.concat_ws(_text(","), *parts)
-    before, after = {"array": "[]", "object": "{}"}.get(form.style, ("", ""))
-    return _text(before).concat(line).concat(_text(after)) if before else line
+    if form.style == "csv":
+        return line
+    before, after = ("[", "]") if form.style == "array" else ("{", "}")
+    return _text(before).concat(line).concat(_text(after))
 
 
 def _item(column: Column, domain: Domain) -> Column:
