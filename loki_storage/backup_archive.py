@@ -25,6 +25,7 @@ import zstandard
 from loki_storage.backup_rows import Digest
 from loki_storage.errors import RestoreRejected
 from loki_storage.values import JsonValue
+from loki_storage.whole_file import Counted
 
 __all__ = ["MANIFEST", "Archive", "ArchiveWriter", "Manifest", "Member"]
 
@@ -126,7 +127,7 @@ def _member(data: Mapping[str, Any]) -> Member:
 class ArchiveWriter:
     """Writes an archive from its beginning to its end, to a file that cannot seek."""
 
-    def __init__(self, file: BinaryIO, *, compress: bool) -> None:
+    def __init__(self, file: Counted, *, compress: bool) -> None:
         self._sealing = _Sealing(file)
         self._zip = zipfile.ZipFile(cast("BinaryIO", self._sealing), "w", zipfile.ZIP_STORED)
         self._compress = compress
@@ -216,22 +217,18 @@ class Archive:
         digest.update(seal)
         return digest.hexdigest()
 
+    def unpack(self) -> None:
+        """Decompress every member: zstandard compares its own checksum of what went in."""
+        for member in self.manifest.members:
+            if member.name.endswith(".zst") and sum(map(len, self._unpacked(member))) < member.size:
+                raise RestoreRejected(f"{member.name} is not what its manifest says")
+
     def blocks(self, member: Member) -> Iterator[bytes]:
         """What a member holds, in pieces, as far as it says; checked at the end."""
-        digest, data = Digest(), b""
-        with self._reading(), self._zip.open(member.name) as entry:
-            source: Any = entry
-            if member.name.endswith(".zst"):
-                source = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(
-                    entry, read_across_frames=False
-                )
-            while data := source.read(BLOCK):
-                digest.add(data, data.count(b"\n") if member.fields else 0)
-                if digest.size > member.size:
-                    raise RestoreRejected(f"{member.name} holds more than its manifest says")
-                yield data
-            if entry.read(1):
-                raise RestoreRejected(f"{member.name} goes on after its end")
+        digest = Digest()
+        for data in self._unpacked(member):
+            digest.add(data, data.count(b"\n") if member.fields else 0)
+            yield data
         if (digest.size, digest.sha256) != (member.size, member.sha256):
             raise RestoreRejected(f"{member.name} is not what its manifest says")
         if member.fields and digest.rows != member.rows:
@@ -248,6 +245,23 @@ class Archive:
             yield from lines
         if rest:
             raise RestoreRejected(f"{member.name} ends within a row")
+
+    def _unpacked(self, member: Member) -> Iterator[bytes]:
+        """A member's bytes, no more than it says."""
+        size = 0
+        with self._reading(), self._zip.open(member.name) as entry:
+            source: Any = entry
+            if member.name.endswith(".zst"):
+                source = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW).stream_reader(
+                    entry, read_across_frames=False
+                )
+            while data := source.read(BLOCK):
+                size += len(data)
+                if size > member.size:
+                    raise RestoreRejected(f"{member.name} holds more than its manifest says")
+                yield data
+            if entry.read(1):
+                raise RestoreRejected(f"{member.name} goes on after its end")
 
     def _open(self) -> Manifest:
         with self._reading():
@@ -296,8 +310,8 @@ class Archive:
 class _Sealing(io.RawIOBase):
     """Holds back the last bytes, which the seal over all before them takes the place of."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._target, self._digest, self._tail = file, hashlib.sha256(), b""
+    def __init__(self, file: Counted) -> None:
+        self._target, self._tail = file, b""
 
     def writable(self) -> bool:
         return True
@@ -306,20 +320,16 @@ class _Sealing(io.RawIOBase):
         view = memoryview(data).cast("B")
         if len(view) < _SEAL_SIZE:
             held = self._tail + view
-            self._pass(held[:-_SEAL_SIZE])
+            self._target.write(held[:-_SEAL_SIZE])
             self._tail = held[-_SEAL_SIZE:]
         else:
-            self._pass(self._tail)
-            self._pass(view[:-_SEAL_SIZE])
+            self._target.write(self._tail)
+            self._target.write(view[:-_SEAL_SIZE])
             self._tail = bytes(view[-_SEAL_SIZE:])
         return len(view)
 
     def seal(self) -> None:
-        self._target.write(_SEAL + self._digest.hexdigest().encode())
-
-    def _pass(self, data: bytes | memoryview) -> None:
-        self._digest.update(data)
-        self._target.write(data)
+        self._target.write(_SEAL + self._target.sha256.encode())
 
 
 def _info(name: str) -> zipfile.ZipInfo:

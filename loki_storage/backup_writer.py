@@ -53,7 +53,7 @@ class BackupWriter:
     ) -> Manifest:
         backend = self._storage.backend
         next_ids = self._next_ids()
-        archive = ArchiveWriter(file.stream.as_file(), compress=self._compress)
+        archive = ArchiveWriter(file.stream, compress=self._compress)
         try:
             if native:
                 members, tables = self._copy(archive, file.path.parent)
