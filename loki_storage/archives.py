@@ -11,13 +11,13 @@ from importlib.metadata import version
 from io import BytesIO
 
 import attrs
-import orjson
 
 from loki_storage.archive_store import ArchiveStore
 from loki_storage.backup_archive import Archive, ArchiveWriter, Manifest, Member
 from loki_storage.backup_rows import decoded
 from loki_storage.backup_source import opened
 from loki_storage.errors import ArchiveError, InvalidValue, RestoreRejected, ResultTooLarge
+from loki_storage.lines import ARRAYS, encoded
 from loki_storage.models import ArchivedDocument, Chain, Document, Kind, Record
 from loki_storage.protocol import PROTOCOL_VERSION
 from loki_storage.query import Compare, Condition, all_of, equals
@@ -26,6 +26,7 @@ from loki_storage.rules.archiving import ARCHIVED, members_of
 from loki_storage.rules.retained import RecordSet
 from loki_storage.unit_of_work import UnitOfWork
 from loki_storage.values import JsonText, JsonValue, parse
+from loki_storage.whole_file import Counted
 
 __all__ = [
     "MOST_BYTES",
@@ -224,7 +225,7 @@ def _packed(
 ) -> tuple[bytes, int]:
     """The file, and the bytes of its rows."""
     file = BytesIO()
-    writer = ArchiveWriter(file, compress=True)
+    writer = ArchiveWriter(Counted(file), compress=True)
     members = tuple(_member(writer, kind, records) for kind in ARCHIVED)
     writer.finish(
         Manifest(
@@ -251,11 +252,11 @@ def _packed(
 
 def _member(writer: ArchiveWriter, kind: Kind, records: Iterable[Record]) -> Member:
     fields = tuple(kind.domains)
+    ours = (record for record in records if type(record) is kind)
+    rows = (tuple(map(record.stored, fields)) for record in ours)
     with writer.member(f"{kind.table}.jsonl") as member:
-        for record in records:
-            if type(record) is kind:
-                row = [record.stored(field) for field in fields]
-                member.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE), 1)
+        for block, number in encoded(ARRAYS, kind.domains, rows):
+            member.write(block, number)
     return member.told(kind.table, fields)
 
 
