@@ -33,6 +33,8 @@ class World:
     """``document`` is the root id."""
 
     now: datetime
+    archives: bool = False
+    """Whether there is an archive store."""
     documents: dict[int, Tree] = attrs.field(factory=dict)
     policies: list[Policy] = attrs.field(factory=list)
     holds: list[Hold] = attrs.field(factory=list)
@@ -45,6 +47,7 @@ class Tree:
     versions: list[Row]
     validations: list[Row] = attrs.field(factory=list)
     corrections: list[Row] = attrs.field(factory=list)
+    archived: bool = False
 
     def everything(self) -> list[tuple[str, Row]]:
         return [
@@ -92,7 +95,7 @@ def fates(world: World) -> dict[tuple[str, int], Fate]:
         whole = _whole(world, tree)
         if whole is not None:
             found["document", root] = whole
-        if whole is not None and whole[0] is not None:
+        if tree.archived or (whole is not None and whole[0] is not None):
             continue
         for about, row in tree.everything():
             if about != "document":
@@ -104,6 +107,8 @@ def fates(world: World) -> dict[tuple[str, int], Fate]:
 
 def _whole(world: World, tree: Tree) -> Fate | None:
     maxima = [p for p in _active(world, "document", "maximum") if _fits(p, tree.versions[-1])]
+    if tree.archived:
+        maxima = [p for p in maxima if p.action in POSSIBLE]
     minima = [
         (p, _began_whole(tree, p.trigger))
         for p in _active(world, "document", "minimum")
@@ -150,20 +155,25 @@ def _choose(
     if held:
         return None, None
     able = sorted(
-        (p for p in due if p.action in POSSIBLE),
+        (p for p in due if p.action in POSSIBLE or _archives(world, p)),
         key=lambda p: (p.priority, MILDEST.index(p.action), p.name),
     )
     if not able:
         first = min(due, key=lambda p: (p.priority, MILDEST.index(p.action), p.name))
         return None, first.name
     keeping = [(p, began) for p, began in minima if not _over(p, began, world.now)]
-    if not keeping:
-        return able[0].action, able[0].name
+    mild = able if not keeping else [p for p in able if p.action == "archive"]
+    if mild:
+        return mild[0].action, mild[0].name
     ends = [(_end(p, began), p.name) for p, began in keeping]
     for_ever = [name for end, name in ends if end is None]
     if for_ever:
         return None, max(for_ever)
     return None, max((end, name) for end, name in ends if end is not None)[1]
+
+
+def _archives(world: World, policy: Policy) -> bool:
+    return world.archives and (policy.action, policy.about) == ("archive", "document")
 
 
 def _active(world: World, about: str, kind: str) -> Iterator[Policy]:

@@ -6,16 +6,21 @@ More cases: ``python -m tests.retention.test_reference 100000 memory://`` [first
 
 import os
 import sys
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
+import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loki_storage.models import Correction, Document, Kind, Validation
+from loki_storage.archive_store import ArchiveStore
+from loki_storage.models import ArchivedDocument, Correction, Document, Kind, Validation
 from loki_storage.plugins import plugin_manager
 from loki_storage.query import Query
 from loki_storage.retention import RetentionManager
+from loki_storage.retention.plan import TenantPlan
 from loki_storage.retention.planner import plan_tenant
 from loki_storage.storage import Storage, open_storage
 from tests.retention import worlds
@@ -28,6 +33,32 @@ KIND: dict[str, Kind] = {
     "validation": Validation,
     "correction": Correction,
 }
+
+
+GONE = ("delete", "archive")
+"""What takes rows out of the store."""
+
+
+class Kept(ArchiveStore):
+    """An archive in memory."""
+
+    def __init__(self) -> None:
+        self._bundles: dict[str, bytes] = {}
+
+    def put(self, name: str, bundle: bytes) -> None:
+        self._bundles[name] = bundle
+
+    def get(self, name: str) -> bytes:
+        return self._bundles[name]
+
+    def delete(self, name: str) -> None:
+        self._bundles.pop(name, None)
+
+    def names(self) -> Iterator[str]:
+        return iter(list(self._bundles))
+
+    def exists(self, name: str) -> bool:
+        return name in self._bundles
 
 
 class Ids:
@@ -49,15 +80,51 @@ def check_case(storage: Storage, seed: int, ids: Ids, run: bool = True) -> World
     """One world: what is planned, and what is left after a run."""
     tenant = f"world {next(CASES)}"
     world = worlds.draw(seed, ids)
+    world.archives = storage.archive is not None
     worlds.store(storage.backend, tenant, world, ids)
     expected = fates(world)
     plan = plan_tenant(storage.session(tenant=tenant), world.now)
-    decided = {(str(item.entity_type), item.id): (item.action, item.policy) for item in plan.items}
-    assert decided == expected, f"seed {seed}"
+    assert decisions(plan) == expected, f"seed {seed}"
     if run:
         RetentionManager(storage, tenant=tenant).run()
         check_outcome(storage, tenant, world, expected)
+        check_archive(storage, tenant, world, expected)
     return world
+
+
+def decisions(plan: TenantPlan) -> dict[Any, Any]:
+    return {(str(item.entity_type), item.id): (item.action, item.policy) for item in plan.items}
+
+
+def check_archive(storage: Storage, tenant: str, world: World, expected: dict[Any, Any]) -> None:
+    """What was archived is judged there, acted on there, and comes back."""
+    there = {id for (_, id), (action, _) in expected.items() if action == "archive"}
+    stubs = {stub.id for stub in storage.backend.select(Query(ArchivedDocument, tenant))}
+    assert stubs == there
+    if not there:
+        return
+    trees = {id: attrs.evolve(world.documents[id], archived=True) for id in there}
+    world = attrs.evolve(world, documents=trees)
+    expected = fates(world)
+    plan = plan_tenant(storage.session(tenant=tenant), world.now)
+    mine = {key: fate for key, fate in decisions(plan).items() if key[1] in there}
+    assert {key: fate for key, fate in mine.items() if key[0] == "document"} == expected
+    manager = RetentionManager(storage, tenant=tenant)
+    manager.run()
+    left = [id for id in there if expected.get(("document", id), (None,))[0] != "delete"]
+    assert sorted(manager.unarchive(sorted(left))) == sorted(left)
+    assert storage.archive is not None
+    assert list(storage.archive.names()) == []
+    found = {
+        record.id: _is_anonymized(record)
+        for record in storage.backend.select(Query(Document, tenant))
+        if record.root_id in there
+    }
+    assert found == {
+        row.id: expected.get(("document", id), (None,))[0] == "anonymize"
+        for id in left
+        for row in trees[id].versions
+    }
 
 
 def check_outcome(storage: Storage, tenant: str, world: World, expected: dict[Any, Any]) -> None:
@@ -73,7 +140,7 @@ def check_outcome(storage: Storage, tenant: str, world: World, expected: dict[An
         for kind in KIND.values()
         for record in storage.backend.select(Query(kind, tenant))
     }
-    assert found == {key: fate == "anonymize" for key, fate in fate_of.items() if fate != "delete"}
+    assert found == {key: fate == "anonymize" for key, fate in fate_of.items() if fate not in GONE}
 
 
 def _is_anonymized(record: Any) -> bool:
@@ -81,8 +148,9 @@ def _is_anonymized(record: Any) -> bool:
     return "anonymized" in json
 
 
-def test_decisions_and_outcomes_are_the_models(store: Storage) -> None:
-    storage = at_time(store)
+@pytest.mark.parametrize("archive", [None, Kept()], ids=["no archive", "archive"])
+def test_decisions_and_outcomes_are_the_models(store: Storage, archive: Kept | None) -> None:
+    storage = at_time(store, archive)
     ids = Ids(storage)
 
     @settings(max_examples=RUNS)
@@ -93,16 +161,17 @@ def test_decisions_and_outcomes_are_the_models(store: Storage) -> None:
     check()
 
 
-def at_time(store: Storage) -> Storage:
+def at_time(store: Storage, archive: Kept | None) -> Storage:
     """The same store at the time of the worlds."""
-    return Storage(store.backend, plugin_manager().hook, lambda: worlds.NOW)
+    return Storage(store.backend, plugin_manager().hook, lambda: worlds.NOW, archive=archive)
 
 
 def main(cases: int, url: str, first: int = 0) -> None:
     """Stores are opened anew now and then: some backends slow down with what is in them."""
     due = 0
     for start in range(first, first + cases, 250):
-        with open_storage(url, clock=lambda: worlds.NOW, create=True) as storage:
+        archive = Kept()
+        with open_storage(url, clock=lambda: worlds.NOW, create=True, archive=archive) as storage:
             ids = Ids(storage)
             for seed in range(start, min(start + 250, first + cases)):
                 due += len(fates(check_case(storage, seed, ids)))
