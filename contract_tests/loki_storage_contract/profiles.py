@@ -27,7 +27,7 @@ class Profile:
     shrink: bool = True
     """Whether a failure is made small; that costs more than to find it."""
     thorough: bool = True
-    """Whether each cell that a rule must reach has to be reached."""
+    """Whether each cell that a rule must reach has to be reached, and exhaustive checks run."""
     processes: bool = True
     """Whether checks run that start processes of their own: those take seconds."""
     seed: int = 0
@@ -45,9 +45,10 @@ class Profile:
         """The seed of one check: whatever runs before it, and on whichever backend."""
         return int.from_bytes(sha256(f"{self.seed}:{name}".encode()).digest()[:8])
 
-    def includes(self, needs: Collection[str]) -> bool:
+    def includes(self, needs: Collection[str], *, exhaustive: bool) -> bool:
         """Whether it runs checks that need this."""
-        return self.processes or "processes" not in needs
+        quick = self.processes or "processes" not in needs
+        return quick and (self.thorough or not exhaustive)
 
     def settings(self, share: float = 1.0) -> settings:
         """Hypothesis' settings for a check that needs this share of the examples."""

@@ -32,6 +32,8 @@ class Check:
     """The derived method that it is about; on a backend that does not override it: *absent*."""
     cells: frozenset[tuple[str, str]] = frozenset()
     """Which outcomes of which rules must occur."""
+    exhaustive: bool = False
+    """It goes through all there is, which takes seconds: for thorough profiles only."""
 
 
 CHECKS: dict[str, Check] = {}
@@ -44,6 +46,7 @@ def proves(
     share: float = 1.0,
     derived: str | None = None,
     cells: Iterable[tuple[str, str]] = (),
+    exhaustive: bool = False,
     **drawn: SearchStrategy[Any],
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Register a function or a state machine as a check of these laws.
@@ -58,7 +61,9 @@ def proves(
         if name in CHECKS:
             raise ValueError(f"two checks are named {name}")
         required = frozenset(cells)
-        CHECKS[name] = Check(name, laws, function, drawn, needs, share, derived, required)
+        CHECKS[name] = Check(
+            name, laws, function, drawn, needs, share, derived, required, exhaustive
+        )
         return function
 
     return register

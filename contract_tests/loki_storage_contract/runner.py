@@ -103,7 +103,7 @@ def checks_to_run(
     _known(laws)
     named = [CHECKS[name] for name in checks] or list(CHECKS.values())
     found = [check for check in named if not laws or not set(laws).isdisjoint(check.laws)]
-    quick = [check for check in found if profile.includes(check.needs)]
+    quick = [check for check in found if profile.includes(check.needs, exhaustive=check.exhaustive)]
     return sorted(found if checks else quick, key=effort)
 
 

@@ -23,7 +23,9 @@ def contract_suite(target: BackendTarget, profile: Profile | None = None) -> dic
     """
     chosen = profile or profiles.chosen()
     tests = [
-        _test(target, check, chosen) for check in CHECKS.values() if chosen.includes(check.needs)
+        _test(target, check, chosen)
+        for check in CHECKS.values()
+        if chosen.includes(check.needs, exhaustive=check.exhaustive)
     ]
     return {test.__name__: test for test in tests}
 

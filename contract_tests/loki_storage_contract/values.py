@@ -19,6 +19,7 @@ __all__ = [
     "HOSTILE_TIMES",
     "NOON",
     "any_value",
+    "hostile",
     "near",
     "near_value",
     "remembered",
@@ -45,19 +46,26 @@ HOSTILE_TEXTS = [
     *("\U0001f600", "\U0010ffff", "a" * 1000, "\U0001f600" * 100, "null", "NULL", "0", "1e5"),
     *("\ufeffa", "a\ufeff", " a", "a ", "a\u00a0"),
     *("true", "\\u0000", "\\x00", "\x1b[0m", "=1+1", "{", "[]", '{"a":1}', "2026-03-01"),
+    *("2026-03-01T12:00:00Z", "2026-03-01T12:00:00.000000+00:00", "007", "1.0", "a\\nb", "&amp;"),
+    *("\u2764\ufe0f", "a\u200db", "\u202ea", "<b>", "None", "a\u0300\u0301", "\ufb01", "\uff21"),
 ]
 HOSTILE_JSON: list[Any] = [
     *({}, [], "", 0, 1, 1.0, -0.0, 0.1, 1e22, 5e-324, 10**18, 2**63, -(2**63) - 1, 10**40),
     *(True, False, [None], {"a": None}, {"": ""}, {"b": 1, "a": 2}, {"a": 2, "b": 1}, [[]]),
     *({"a": {"b": {"c": [1, 2.0, "3"]}}}, {"\U0001f600": "\uffff"}, {"a.b": 1, "a": {"b": 2}}),
     *([1, "1", 1.0, True], {"1": 1, "01": 2}, "\u2028", ["\\", '"', "/", "\x01"], [1e308, -1e308]),
+    *({"$a": 1, "_id": 2, "a[0]": 3}, {"a\u0301": "\u00e1"}, {"a": {"": {}}}, [0.1 + 0.2, 1 / 3]),
+    *("2026-03-01T12:00:00.000000Z", {"at": "2026-02-29"}, "007", {"a": "null"}, [-(2**53) - 1]),
 ]
 HOSTILE_TIMES = [
     *(_FIRST, _FIRST + _TICK, _LAST, _LAST - _TICK, NOON, NOON + _TICK, NOON - _TICK),
     *(datetime(1969, 12, 31, 23, 59, 59, 999999, UTC), datetime(1970, 1, 1, tzinfo=UTC)),
     *(datetime(1582, 10, 10, tzinfo=UTC), datetime(2038, 1, 19, 3, 14, 8, tzinfo=UTC)),
     *(datetime(2024, 2, 29, tzinfo=UTC), datetime(2016, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    *(datetime(2026, 3, 29, 1, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
 ]
+LONG_TEXT = "\u00e9" * 70_000
+"""Longer than 65,535 characters."""
 
 
 def remembered(build: Callable[P, T]) -> Callable[P, T]:
@@ -89,6 +97,30 @@ def _near(domain: Domain) -> list[Any]:
         case Text():
             return _fitting(domain, NEAR_TEXTS)
     raise AssertionError(domain)
+
+
+def hostile(domain: Domain) -> list[Any]:
+    """The hostile values of a domain, those at its bounds, and None where it is legal."""
+    return [*_hostile(domain), *([None] if domain.nullable else [])]
+
+
+def _hostile(domain: Domain) -> list[Any]:
+    match domain:
+        case Integer(minimum=minimum, maximum=maximum):
+            bounds = (minimum, maximum, 1, 2**31, 2**53 + 1, -(2**31) - 1, -(2**53) - 1)
+            return [n for n in bounds if minimum <= n <= maximum]
+        case Number(minimum=minimum, maximum=maximum):
+            return [n for n in (minimum, maximum, 1 / 3, 0.1 + 0.2, 5e-324) if n <= maximum]
+        case Time():
+            return HOSTILE_TIMES
+        case Json():
+            return [*HOSTILE_JSON, {"a": LONG_TEXT}]
+        case Word() | Color():
+            return _near(domain)
+        case Text(limit=limit):
+            longest = LONG_TEXT if limit is None else LONG_TEXT[:limit]
+            return [*_fitting(domain, HOSTILE_TEXTS), longest]
+    return _near(domain)
 
 
 def near_value(domain: Domain) -> st.SearchStrategy[Any]:
