@@ -32,7 +32,22 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
-NEAR_TEXTS = ["a", "A", "", "a%", "%", "_", "\\", "ß", "SS", "é", "e\u0301", "\U0001f600", "\uffff"]
+NEAR_TEXTS = [
+    "a",
+    "A",
+    "",
+    "a ",
+    "a%",
+    "%",
+    "_",
+    "\\",
+    "ß",
+    "SS",
+    "é",
+    "e\u0301",
+    "\U0001f600",
+    "\uffff",
+]
 NEAR_TIMES = [NOON, NOON + _TICK, NOON - _TICK, _FIRST, _LAST]
 NEAR_JSON: list[Any] = [
     *({"a": 1}, {"a": 1.0}, {"a": None}, {}, [], 0, "", [True]),

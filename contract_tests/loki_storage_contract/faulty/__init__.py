@@ -8,6 +8,7 @@ from loki_storage_contract.faulty import (  # noqa: F401 - each registers its fa
     conditions,
     copies,
     derived,
+    fields,
     guards,
     isolation,
     keys,

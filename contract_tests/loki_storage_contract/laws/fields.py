@@ -5,11 +5,13 @@ would pass on lucky days.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
-from loki_storage.errors import StaleWrite
-from loki_storage.models import KINDS, Kind, Record, Tag
+from loki_storage.conditions import Operator
+from loki_storage.errors import Duplicate, StaleWrite
+from loki_storage.models import KINDS, Kind, Record, Tag, Unique
 from loki_storage.protocol import (
     Backend,
     Count,
@@ -29,7 +31,6 @@ from loki_storage.query import (
     IsNull,
     JsonEquals,
     Not,
-    Operator,
     Order,
     Query,
 )
@@ -39,8 +40,8 @@ from loki_storage_contract.laws.queries import answers, stored
 from loki_storage_contract.laws.values import comes_back
 from loki_storage_contract.records import TENANTS, Places, parents, sample, sound
 from loki_storage_contract.registry import proves
-from loki_storage_contract.store import Store
-from loki_storage_contract.values import NEAR_TEXTS, hostile, near
+from loki_storage_contract.store import Store, unchanged
+from loki_storage_contract.values import HOSTILE_TEXTS, NEAR_TEXTS, hostile, near
 
 OURS = TENANTS[0]
 ROWS = 15
@@ -158,11 +159,11 @@ def _conditions(kind: Kind, field: str) -> Iterator[Condition]:
         yield from (JsonEquals(field, path, 1) for path in (("a",), ("a", "b", 0)))
         yield Not(JsonEquals(field, ("a",), 1))
         return
-    yield from (In(field, values[1:3]), Compare(field, "eq", values[0]))
-    yield from (Compare(field, "ne", values[-1]), Not(Compare(field, "eq", values[-1])))
-    if domain.orderable:
-        comparisons: list[Operator] = ["lt", "le", "gt", "ge"]
-        yield from (Compare(field, op, values[len(values) // 2]) for op in comparisons)
+    yield from (In(field, values[1:3]), Not(Compare(field, "eq", values[-1])))
+    same: list[Operator] = ["eq", "ne"]
+    yield from (Compare(field, op, value) for op in same for value in values)
+    ordered: list[Operator] = ["lt", "le", "gt", "ge"] if domain.orderable else []
+    yield from (Compare(field, op, value) for op in ordered for value in (values[0], values[-1]))
     if isinstance(domain, Text) and not (isinstance(domain, Word) and not domain.open):
         yield Matches("contains", field, NEAR_TEXTS[0], False)
         yield Matches("starts_with", field, NEAR_TEXTS[0])
@@ -235,5 +236,60 @@ def many_ids_at_once(store: Store) -> None:
     tags = [sample(Tag, id, OURS, name=f"n{id}") for id in leased]
     store.backend.apply(Batch(OURS, map(Insert, tags)))
     assert store.backend.get_many(Tag, iter(leased), OURS) == {tag.id: tag for tag in tags}
-    asked = [Query(Tag, OURS, In("id", leased)), Query(Tag, OURS, offset=MANY - 1)]
-    assert store.backend.select_many(asked) == [tags, tags[-1:]]
+    some = Query(Tag, OURS)
+    asked = [some.narrow(In("id", leased)), some.evolve(offset=MANY - 1), some.evolve(limit=MANY)]
+    assert store.backend.select_many(asked) == [tags, tags[-1:], tags]
+
+
+@proves("ACC-5", derived="aggregate")
+def many_groups(store: Store) -> None:
+    """As many as there are values, in the order of their keys."""
+    names = [f"n{number:03}" for number in range(300)]
+    leased = store.backend.reserve({Tag: len(names)})[Tag]
+    store.put(*(sample(Tag, id, OURS, name=n) for id, n in zip(leased, names[::-1], strict=True)))
+    groups = store.backend.aggregate(Query(Tag, OURS), ["name"])
+    assert groups == [Group((name,), (1,)) for name in names]
+
+
+@proves("ACC-7", derived="search")
+def a_search_keeps_its_window(store: Store) -> None:
+    """Limit and offset count what is found, whatever comes first."""
+    tags = [store.new(Tag, name=name) for name in "abcd"]
+    for query, count in (({"limit": 2}, 2), ({"offset": 3}, 1), ({"limit": 0}, 0)):
+        assert len(list(store.backend.search(Query(Tag, OURS).evolve(**query)))) == count
+    found = store.backend.search(Query(Tag, OURS, Compare("name", "gt", "b")))
+    assert {tag.id for tag in found} == {tag.id for tag in tags[2:]}
+
+
+@proves("BAT-4", "BAT-5")
+def every_key_is_told_by_its_fields(store: Store) -> None:
+    """``Duplicate`` names the kind and the key that is taken, as they are declared."""
+    places = _with_parents(store)
+    for kind in KINDS.values():
+        for unique in kind.unique:
+            first = _in_the_key(unique, _row(kind, 3, {}))
+            taken = {field: first.stored(field) for field in (*unique.fields, *unique.where)}
+            rows = places.records([first, _row(kind, 4, {}).replaced(taken)])
+            store.put(rows[0])
+            error = unchanged(store, partial(store.put, rows[1]), Duplicate)
+            assert (error.kind, error.fields) == (kind.table, unique.fields)
+            store.backend.apply(Batch(OURS, [Delete(kind, rows[0].id)]))
+
+
+def _in_the_key(unique: Unique, row: Record) -> Record:
+    """The row with no NULL in the key, and among those that the key is about."""
+    empty = [field for field in unique.fields if row.stored(field) is None]
+    return row.replaced({**{f: near(row.domains[f])[0] for f in empty}, **unique.where})
+
+
+@proves("BAT-1", exhaustive=True)
+def no_tenant_is_taken_for_another(store: Store) -> None:
+    """Whatever its name: not folded, trimmed or taken for a pattern."""
+    names = [text for text in dict.fromkeys(HOSTILE_TEXTS) if 0 < len(text) <= 100]
+    tags = {name: store.new(Tag, name) for name in names}
+    for name, tag in tags.items():
+        assert list(store.backend.select(Query(Tag, name))) == [tag]
+        assert store.backend.count(Query(Tag, name)) == 1
+        assert store.backend.get_many(Tag, [each.id for each in tags.values()], name) == {
+            tag.id: tag
+        }

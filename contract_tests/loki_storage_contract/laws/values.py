@@ -1,5 +1,7 @@
 """VAL: what was stored comes back as it was, type and all, and holds as a guard."""
 
+from datetime import UTC, datetime
+
 from hypothesis import reject
 from hypothesis import strategies as st
 
@@ -44,6 +46,8 @@ def comes_back(store: Store, record: Record) -> None:
     for field in record.domains:
         given, stored = record.stored(field), found.stored(field)
         assert (type(stored), stored) == (type(given), given), field
+        if isinstance(stored, datetime):
+            assert stored.tzinfo is UTC, field
 
 
 @proves("VAL-2")
