@@ -18,5 +18,7 @@ def explain_assertions() -> None:
     public name; a test of ours fails where a later pytest moves it.
     """
     if not any(isinstance(finder, AssertionRewritingHook) for finder in sys.meta_path):
-        hook = install_importhook(get_config())
+        config = get_config()
+        vars(config).setdefault("inicfg", {})  # pytest 8.2 has it only once arguments are parsed
+        hook = install_importhook(config)
         hook.mark_rewrite(*(f"{__package__}.{name}" for name in _MODULES))

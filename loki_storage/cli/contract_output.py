@@ -60,7 +60,8 @@ class Told:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # older versions of rich print a line even then
+            self._bar.stop()
 
     def check(self, result: Any) -> None:
         """One check is done."""

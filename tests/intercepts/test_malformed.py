@@ -258,7 +258,8 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 @given(lines(), st.data())
 def test_odd_value_anywhere_is_refused_or_comes_back(line: dict[str, Any], data: Any) -> None:
     container, key = data.draw(st.sampled_from(places(line)))
-    container[key] = data.draw(st.sampled_from(ODD))
+    # By its place: older versions of Hypothesis write down what is drawn, and cannot write some.
+    container[key] = ODD[data.draw(st.integers(0, len(ODD) - 1))]
     assert outcome(line) in ("refused", "came back")
 
 
