@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from loki_storage import Storage, open_storage
 from loki_storage.batch import Batch, Delete, Insert, Require, Update
 from loki_storage.errors import StaleWrite
+from loki_storage.lines import ARRAYS, CSV, OBJECTS
 from loki_storage.models import Chain, Correction, Document, Kind
 from loki_storage.protocol import Count, CountDistinct
 from loki_storage.query import Compare, In, InQuery, Not, Query, Text
@@ -120,6 +121,10 @@ def answers(backend: SqlBackend, tenant: str, asked: list[Query]) -> list[Any]:
             list(backend.select(query)),
             list(backend.rows(query, fields)),
             list(backend.rows(query, [text, "id", text])),
+            [
+                b"".join(b for b, _ in backend.lines(query, fields, f))
+                for f in (ARRAYS, OBJECTS, CSV)
+            ],
             backend.count(query),
             backend.exists(query),
             [(group.key, group.values) for group in groups],
