@@ -51,7 +51,9 @@ def restore(
                 raise RestoreRejected(f"{table.kind.table} did not come back as it was")
 
     try:
-        storage.backend.restore(iter(told), check, replace=replace)
+        # Once more within it: a hold may have been placed since.
+        allow = _check_holds if replace else None
+        storage.backend.restore(iter(told), check, replace=replace, allow=allow)
     except (BrokenReference, Duplicate, InvalidValue) as error:
         raise RestoreRejected("the backup's rows break a rule of the store") from error
     return {
@@ -73,12 +75,15 @@ def _check_target(storage: Storage, manifest: Manifest, replace: bool) -> None:
         )
     if replace and manifest.tenant is not None:
         raise InvalidValue("replace", "would take the place of all tenants; this backup has one")
-    if not replace:
-        if not is_empty(backend):
-            raise IllegalTransition(NOT_EMPTY)
-        return
+    if replace:
+        _check_holds(backend)
+    elif not is_empty(backend):
+        raise IllegalTransition(NOT_EMPTY)
+
+
+def _check_holds(reader: Reader) -> None:
     held = Query(LegalHold, None, IsNull("released_at"), limit=1)
-    for hold in backend.select(held):
+    for hold in reader.select(held):
         raise OnHold(hold.name)
 
 

@@ -167,6 +167,7 @@ class MemoryBackend(Backend):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
         """See ``Backend``. The new rows are laid out and checked aside, then take the place."""
         store, scratch = self._open(), MemoryBackend()
@@ -178,6 +179,8 @@ class MemoryBackend(Backend):
         with store.lock:
             if not replace and any(table.rows for table in store.tables.values()):
                 raise IllegalTransition(NOT_EMPTY)
+            if allow is not None:
+                allow(_Rows(store.tables))
             store.tables = new.tables
             for kind, next_id in new.next_ids.items():
                 store.next_ids[kind] = max(store.next_ids[kind], next_id)

@@ -259,12 +259,16 @@ class Backend(Reader):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
         """Make these rows all that is stored, or leave the store as it is (BAK-3).
 
         Each ``Rows`` is of one kind and tenant, parents first. ``check`` is given the new state
         before it counts; what it raises undoes everything. ``IllegalTransition`` for a store that
         is not empty, unless ``replace``. Ids leased later are above all that is stored now.
+
+        ``allow`` is given what is to be replaced, once nobody can change it any more; what it
+        raises leaves it as it is.
 
         The default cannot replace, and leaves a part where the process is killed in the middle.
         """

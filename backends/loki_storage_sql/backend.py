@@ -177,6 +177,7 @@ class SqlBackend(SqlReader, Backend):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
         """See ``Backend``: one transaction, so that a crash at any moment leaves what was there."""
         try:
@@ -185,6 +186,8 @@ class SqlBackend(SqlReader, Backend):
                 self._exclude_writers(connection)
                 self._see_all(connection)
                 view = Snapshot(self._language, connection)
+                if allow is not None:
+                    allow(view)
                 if replace:
                     delete_all(connection, self._dialect, self.schema)
                 elif not is_empty(view):

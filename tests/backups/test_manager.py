@@ -22,7 +22,7 @@ from loki_storage.errors import (
     StorageDamaged,
     Unsupported,
 )
-from loki_storage.models import KINDS, AuditEntry, Document
+from loki_storage.models import KINDS, AuditEntry, Document, LegalHold
 from loki_storage.query import Query, equals
 from tests.backups.stores import BACKENDS, fill, hold, kinds_of, rows, store, without
 from tests.stores import CLOCK, unsteady
@@ -248,6 +248,27 @@ def test_hold_forbids_to_replace_what_it_lies_on(manager: BackupManager, storage
     with pytest.raises(OnHold, match="case 7"):
         manager.restore_backup("daily", replace=True)
     assert rows(storage) == before
+
+
+def test_hold_that_is_placed_during_the_restore_forbids_it_all_the_same(
+    manager: BackupManager, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at the target and the moment when it is replaced."""
+    manager.create_backup("daily")
+    reserve, held = storage.backend.reserve, []
+
+    def placing(counts: Any) -> Any:
+        if not held:
+            held.append(True)
+            hold(storage)
+        return reserve(counts)
+
+    monkeypatch.setattr(storage.backend, "reserve", placing)
+    with pytest.raises(OnHold, match="case 7"):
+        manager.restore_backup("daily", replace=True)
+    assert held
+    assert storage.backend.exists(Query(LegalHold, None))
+    assert len(rows(storage)) > 1
 
 
 def test_holds_are_restored(storage: Storage, manager: BackupManager, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from loki_storage.backup_manager import BackupManager
 from loki_storage.enums import AuditAction
 from loki_storage.errors import Forbidden, RestoreRejected
 from loki_storage.models import Document
+from loki_storage.query import Query
 from tests.backups.stores import fill, rows, store, without
 from tests.backups.test_manager import validated
 from tests.backups.test_under_load import BACKUPS, Writers, check_whole
@@ -137,3 +138,38 @@ def test_rows_that_row_level_security_hides_are_forbidden_not_left_out(
         with psycopg.connect(url, autocommit=True) as admin:
             admin.execute(f"DROP OWNED BY {role}")
             admin.execute(f"DROP ROLE {role}")
+
+
+def test_backup_under_row_level_security_is_forbidden_or_of_one_tenant(
+    url: str, tmp_path: Path
+) -> None:
+    """By a role that owns nothing: all tenants are ``Forbidden``, its own is whole."""
+    owner, member = (f"{name}_{secrets.token_hex(4)}" for name in ("owner", "member"))
+    address = sa.make_url(store_url(versions()[0]))
+
+    def of(role: str) -> str:
+        return address.set(username=role, password="x").render_as_string(hide_password=False)
+
+    superuser = address.render_as_string(hide_password=False)
+    with psycopg.connect(superuser, autocommit=True) as admin:
+        for role in (owner, member):
+            admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        admin.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        admin.execute(f"GRANT CREATE, USAGE ON SCHEMA public TO {owner}, {member}")
+        try:
+            open_storage(of(owner), create=True, row_level_security=True).close()
+            rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+            admin.execute(f"GRANT {rights} TO {member}")
+            with open_storage(of(member), row_level_security=True, clock=CLOCK) as storage:
+                fill(storage, "default", "other")
+                manager = BackupManager(storage, tmp_path / "all")
+                with pytest.raises(Forbidden):
+                    manager.create_backup("b")
+                assert list(tmp_path.rglob("*.zip")) == []
+                told = BackupManager(storage, tmp_path / "one", tenant="other").create_backup("b")
+                assert told["tables"]["documents"] == storage.backend.count(
+                    Query(Document, "other")
+                )
+        finally:
+            admin.execute(f"DROP OWNED BY {owner}, {member} CASCADE")
+            admin.execute(f"DROP ROLE {owner}, {member}")

@@ -32,8 +32,9 @@ class _Passing(Faulty):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
-        self.inner.restore(rows, check, replace=replace)
+        self.inner.restore(rows, check, replace=replace, allow=allow)
 
 
 @breaks("BAK-2", over=("memory", "sqlite"))
@@ -168,6 +169,7 @@ class RestoreKeepsWhatWasThere(_Passing):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
         known = {(type(row), row.id) for row in self.inner.dump()}
         new = [row for part in rows for row in part if (type(row), row.id) not in known]
@@ -187,8 +189,9 @@ class RestoreIgnoresTheCheck(_Passing):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
-        self.inner.restore(rows, lambda reader: None, replace=replace)
+        self.inner.restore(rows, lambda reader: None, replace=replace, allow=allow)
         check(self.inner)
 
 
@@ -202,8 +205,24 @@ class RestoreReplacesUnasked(_Passing):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
-        self.inner.restore(rows, check, replace=True)
+        self.inner.restore(rows, check, replace=True, allow=allow)
+
+
+@breaks("BAK-3", over=("memory", "sqlite"))
+class RestoreAsksNobody(_Passing):
+    """A restore replaces what is there without asking whether it may."""
+
+    def restore(
+        self,
+        rows: Iterable[Rows[Any]],
+        check: Callable[[Reader], object],
+        *,
+        replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
+    ) -> None:
+        self.inner.restore(rows, check, replace=replace)
 
 
 @breaks("BAK-3")
@@ -216,6 +235,7 @@ class RestoreDropsTags(_Passing):
         check: Callable[[Reader], object],
         *,
         replace: bool = False,
+        allow: Callable[[Reader], object] | None = None,
     ) -> None:
         kept = (part for part in rows if part.kind is not Tag)
-        self.inner.restore(kept, check, replace=replace)
+        self.inner.restore(kept, check, replace=replace, allow=allow)

@@ -1,5 +1,6 @@
 """BAK-1 to BAK-3: what a backup holds, and that a restore is whole or changes nothing."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from loki_storage.backup_manager import BackupManager
 from loki_storage.backup_names import SUFFIX
 from loki_storage.enums import AuditAction
-from loki_storage.errors import IllegalTransition, RestoreRejected, Unsupported
+from loki_storage.errors import IllegalTransition, OnHold, RestoreRejected, Unsupported
 from loki_storage.models import KINDS, AuditEntry, Chain, Document, Record, RetentionState, Tag
 from loki_storage.protocol import Backend, Reader
 from loki_storage.rows import Rows
@@ -141,6 +142,24 @@ def a_restore_that_does_not_check_out_changes_nothing(store: Store) -> None:
         unchanged(store, lambda: restore(True), RestoreRejected)
     store.reset()
     unchanged(store, lambda: restore(False), RestoreRejected)
+
+
+@proves("BAK-3")
+def a_restore_that_is_not_allowed_changes_nothing(store: Store) -> None:
+    """What is to be replaced is judged as it is at that moment, with what others have just done."""
+    rows = put(store, [])
+    if not can_replace(store):
+        return
+    before = Counter(store.dump())
+
+    def refuse(reader: Reader) -> None:
+        assert Counter(_all(reader)) == before
+        raise OnHold("case 7")
+
+    def restore() -> None:
+        store.backend.restore(iter(parts_of(rows[:1])), _all, replace=True, allow=refuse)
+
+    unchanged(store, restore, OnHold)
 
 
 def _all(reader: Reader) -> list[Record]:
