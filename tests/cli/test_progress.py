@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,34 @@ def read_all(screen: int) -> str:
     finally:
         os.close(screen)
     return seen.decode(errors="replace")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(
+    "command",
+    ["export audit --format csv --actor a", "backup create b", "backup restore b --replace"],
+)
+def test_terminal_shows_how_far_an_export_or_a_backup_is(
+    tmp_path: Path, url: str, samples: list[dict[str, Any]], as_lines: Any, command: str
+) -> None:
+    """A bar with rows, rate and estimate on stderr; the answer alone on stdout."""
+    (tmp_path / "in.jsonl").write_bytes(as_lines(*samples))
+    subprocess.run([*COMMAND, "ingest", "in.jsonl", url], cwd=tmp_path, check=True)
+    if "restore" in command:
+        subprocess.run([*COMMAND, "backup", "create", "b", url], cwd=tmp_path, check=True)
+    screen, terminal = os.openpty()
+    ran = subprocess.Popen(
+        [*COMMAND, *command.split(), url, "--json"],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(terminal)
+    seen = read_all(screen)
+    out, _ = ran.communicate(timeout=60)
+    assert ran.returncode == 0, seen
+    assert re.search(r"100%.* [\d,]+ rows, [\d,]+/s", seen)
+    assert re.search(r"\d:\d\d:\d\d", seen)
+    assert out.startswith(b"{")
