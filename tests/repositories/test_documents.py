@@ -219,6 +219,24 @@ def test_reason_of_a_delete_stands_in_the_audit(begin: Begin, chain: Any) -> Non
     )
 
 
+def test_text_is_found_by_its_hash_while_it_is_the_live_head_of_that_client(begin: Begin) -> None:
+    with begin() as session:
+        documents = session.documents
+        first = documents.create_document("same", "email", "a")
+        documents.create_document("same", "email", "a", on_duplicate="allow")
+        documents.create_document("same", "email", "b")
+        old = documents.create_document("old", "email", "a")
+        new = documents.create_version(old.id, "new")
+    documents = begin().documents
+    assert documents.get_by_hash(first.content_hash, "a") == first
+    assert documents.get_by_hash(first.content_hash, "c") is None
+    assert documents.get_by_hash(new.content_hash, "a") == new
+    assert documents.get_by_hash(old.content_hash, "a") is None, "an earlier version's text"
+    with begin() as session:
+        session.documents.delete(new.id)
+    assert begin().documents.get_by_hash(new.content_hash, "a") is None
+
+
 # --- Purge -----------------------------------------------------------------------------------
 
 
