@@ -76,6 +76,17 @@ def test_revert_appends_the_exact_text_and_nothing_else(begin: Begin, chain: Any
     assert contents(begin().documents.get_version_history(new.id)) == ["one", "two", "three", "one"]
 
 
+@pytest.mark.parametrize("text", [" one\r\n", "", "e\u0301 \U0001f600\t"])
+def test_reverting_keeps_every_character(begin: Begin, text: str) -> None:
+    with begin() as session:
+        first = session.documents.create_document(text, "email", "a")
+        session.documents.create_version(first.id, "another")
+        again = session.documents.revert_to(first.id)
+    stored = begin().documents.get_by_id(again.id)
+    assert stored is not None
+    assert (stored.content, stored.content_hash) == (text, first.content_hash)
+
+
 def test_any_text_may_follow_any(begin: Begin, chain: Any) -> None:
     with begin() as session:
         head = chain[-1]
