@@ -1,6 +1,9 @@
-"""What exports and backups cost, as ratios of CPU time against a raw floor in one run.
+"""What exports and backups cost, as ratios against a raw floor in one run.
 
 python benchmarks/exports.py [documents]        20,000 by default
+
+Exports of SQLite by CPU time; backups, and all of PostgreSQL, by the time that passes, with what
+disks and the server do. The server is one of its own with its default durability.
 """
 
 import gzip
@@ -8,13 +11,18 @@ import io
 import os
 import shutil
 import sqlite3
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from measure import Ratio, compare, table
 from openpyxl import Workbook  # type: ignore[import-untyped]
 
@@ -24,13 +32,14 @@ from loki_storage.backup_rows import lines_of
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import KINDS, Chain, Document
 from loki_storage.values import canonical
+from tests.postgresql.installations import installations
+from tests.postgresql.servers import Server, running
 
 WORDS = ("capital at risk", "returns are not guaranteed", "=1+1", "naïve; plain, quoted", "7 %")
 
 
-def filled(path: Path, count: int) -> Storage:
-    """A store of documents with texts of some 600 characters."""
-    storage = open_storage(f"sqlite:///{path}", synchronous="NORMAL")
+def filled(storage: Storage, count: int) -> Storage:
+    """The store with documents whose texts have some 600 characters."""
     first = datetime(2026, 1, 1, tzinfo=UTC)
     ids = storage.backend.reserve({Chain: count, Document: count})
     pairs = list(zip(ids[Chain], ids[Document], strict=True))
@@ -154,10 +163,71 @@ def backups(storage: Storage, path: Path, folder: Path) -> Iterator[Ratio]:
     def rows() -> Callable[[], object]:
         return lambda: manager.create_backup("rows")
 
-    yield compare("native backup / file copy", native, copy, rounds=5, limit=3.0)
-    yield compare("native backup / gzip -6", native, zipped, rounds=3, limit=0.2)
-    yield compare("backup of rows / gzip -6", rows, zipped_rows, rounds=3, limit=0.2)
-    yield compare("backup of rows / file copy", rows, copy, rounds=3)
+    passing = partial(compare, clock=time.perf_counter)
+    yield passing("native backup / file copy", native, copy, rounds=5, limit=3.0)
+    yield passing("native backup / gzip -6", native, zipped, rounds=3, limit=0.2)
+    yield passing("backup of rows / gzip -6", rows, zipped_rows, rounds=3)
+    yield passing("backup of rows / file copy", rows, copy, rounds=3)
+
+
+def postgresql(server: Server, count: int, folder: Path) -> Iterator[Ratio]:
+    passing = partial(compare, clock=time.perf_counter, rounds=5)
+    made = numbers(1)
+
+    def database() -> str:
+        name = f"bench_{next(made)}"
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return name
+
+    def program(name: str, *arguments: str) -> None:
+        at = ["-h", "127.0.0.1", "-p", str(server.port), "-U", "postgres"]
+        environment = {**os.environ, "PGPASSWORD": server.password}
+        path = server.installation.programs / name
+        subprocess.run([path, *at, *arguments], env=environment, check=True)
+
+    source, dumped = database(), str(folder / "dump")
+    storage = filled(open_storage(server.url(source), create=True), count)
+    columns = ", ".join(Document.domains)
+    text = f"SELECT {columns} FROM documents WHERE tenant_id = 'default' AND is_latest ORDER BY id"
+    manager = ExportManager(storage, folder / "postgresql")
+    backup = BackupManager(storage, folder / "postgresql backups")
+
+    def copy() -> Callable[[], object]:
+        connection = psycopg.connect(server.url(source))
+
+        def run() -> None:
+            with connection.cursor().copy(f"COPY ({text}) TO STDOUT (FORMAT csv)") as lines:
+                for _ in lines:
+                    pass
+
+        return run
+
+    def export(format: str) -> Callable[[], Callable[[], object]]:
+        stream: Any = Nowhere()
+        return lambda: lambda: manager.export_documents(format, None, "bench", stream=stream)
+
+    def restore() -> Callable[[], object]:
+        target = BackupManager(
+            open_storage(server.url(database()), create=True), folder / "postgresql backups"
+        )
+        return lambda: target.restore_backup("b")
+
+    def pg_restore() -> Callable[[], object]:
+        return partial(program, "pg_restore", "-d", database(), dumped)
+
+    def pg_dump() -> Callable[[], object]:
+        return partial(program, "pg_dump", "-Fc", "-f", dumped, source)
+
+    yield passing("PostgreSQL: CSV / COPY", export("csv"), copy, limit=1.5)
+    yield passing("PostgreSQL: JSONL / COPY", export("jsonl"), copy)
+    yield passing(
+        "PostgreSQL: backup / pg_dump -Fc",
+        lambda: partial(backup.create_backup, "b"),
+        pg_dump,
+        limit=0.33,
+    )
+    yield passing("PostgreSQL: restore / pg_restore", restore, pg_restore, limit=1.3)
 
 
 def main() -> int:
@@ -165,9 +235,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="loki-bench-") as name:
         folder = Path(name)
         path = folder / "loki.db"
-        with filled(path, count) as storage:
-            print(f"{count:,} documents, {path.stat().st_size / 1e6:.1f} MB, CPU time, ratios")
+        with filled(open_storage(f"sqlite:///{path}", synchronous="NORMAL"), count) as storage:
+            print(f"{count:,} documents, {path.stat().st_size / 1e6:.1f} MB, ratios")
             found = [*exports(storage, path, folder), *backups(storage, path, folder)]
+        for installation in installations()[:1]:
+            with running(installation, {}) as server:
+                found += postgresql(server, count, folder)
     print(table(found))
     return 0 if all(row.passed for row in found) else 1
 

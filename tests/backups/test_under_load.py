@@ -16,6 +16,8 @@ from loki_storage.query import Query, equals
 from tests.backups.stores import BACKENDS, store
 
 BACKUPS = int(os.environ.get("LOKI_BACKUPS", "6"))
+PAUSE = BACKUPS / 6_000
+"""Seconds between a writer's commits: the store stays small enough to be restored that often."""
 
 
 class Writers:
@@ -46,7 +48,7 @@ class Writers:
                 )
                 session.validations.create_validation(made.id, ["m"], "c")
             self.acknowledged.append(made.id)
-            self._stop.wait(0.001)
+            self._stop.wait(PAUSE)
 
 
 def check_whole(storage: Storage, acknowledged: list[int]) -> None:
