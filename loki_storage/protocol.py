@@ -449,8 +449,8 @@ def _given_out(record: Record) -> Iterator[tuple[Kind, int]]:
     """The ids that are never given out again: its own, and those of rows that it stands for."""
     yield type(record), record.id
     if isinstance(record, ArchivedDocument):
-        for table, ids in record.members.items():
-            yield from ((KINDS[table], last) for _, last in ids if table in KINDS)
+        for table in KINDS.keys() & record.members.keys():
+            yield from ((KINDS[table], last) for _, last in record.members[table])
 
 
 def _checked_order(records: Iterable[Record]) -> Iterator[Record]:
