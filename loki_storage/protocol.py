@@ -449,8 +449,9 @@ def _given_out(record: Record) -> Iterator[tuple[Kind, int]]:
     """The ids that are never given out again: its own, and those of rows that it stands for."""
     yield type(record), record.id
     if isinstance(record, ArchivedDocument):
-        for table in KINDS.keys() & record.members.keys():
-            yield from ((KINDS[table], last) for _, last in record.members[table])
+        members = record.members if isinstance(record.members, dict) else {}  # any JSON may stand
+        for table in KINDS.keys() & members.keys():
+            yield from ((KINDS[table], last) for _, last in members[table])
 
 
 def _checked_order(records: Iterable[Record]) -> Iterator[Record]:
