@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import Pool
 
 from loki_storage.errors import InvalidValue
+from loki_storage.lines import Blocks, Form
 from loki_storage_postgresql.values import register_values
 from loki_storage_sql.connections import Connection
 
@@ -140,6 +141,17 @@ class PostgresqlConnection(Connection):
         cursor = self.execute(f"SELECT * FROM ({text}) AS q LIMIT {SHORT + 1}", parameters)
         return cursor if cursor.rowcount <= SHORT else _Stream(self, text, parameters)
 
+    def blocks(self, cursor: Any, form: Form) -> Blocks:
+        """A block for each answer of the server, of the bytes that it sent."""
+        if self.driver.info.encoding != "utf-8":
+            yield from super().blocks(cursor, form)
+            return
+        for answer in cursor.answers() if isinstance(cursor, _Stream) else [cursor]:
+            result = answer.pgresult
+            if result.ntuples:
+                lines = [result.get_value(n, 0) for n in range(result.ntuples)]
+                yield form.end.encode().join((*lines, b"")), len(lines)
+
     def fetch_many(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
         if len(statements) < 2 or not self.is_idle:  # see _Stream
             return super().fetch_many(statements)
@@ -210,12 +222,17 @@ class _Stream:
         self._open = True
 
     def __iter__(self) -> Iterator[Any]:
-        rows = self._rows
-        while found := rows.fetchall():
-            yield from found
-            if len(found) < AT_ONCE or not self._open:
+        for answer in self.answers():
+            yield from answer.fetchall()
+
+    def answers(self) -> Iterator[Any]:
+        """The server's answers, each a cursor with some rows."""
+        answer = self._rows
+        while answer.rowcount:
+            yield answer
+            if answer.rowcount < AT_ONCE or not self._open:
                 return
-            rows = self._fetch()
+            answer = self._fetch()
 
     def close(self) -> None:
         """Nothing the second time, or after the connection broke."""

@@ -3,9 +3,12 @@
 import logging
 import time
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+from loki_storage.lines import Blocks, Form, joined
 
 __all__ = ["Connection"]
 
@@ -39,6 +42,10 @@ class Connection:
     def stream(self, text: str, parameters: Sequence[Any]) -> Any:
         """Rows one by one, to be closed; memory does not grow with their number."""
         return self.execute(text, parameters)
+
+    def blocks(self, cursor: Any, form: Form) -> Blocks:
+        """Blocks of the lines that are the only column of a stream's rows."""
+        return joined(form, map(itemgetter(0), cursor))
 
     def fetch_many(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Any]]:
         """All rows of each statement, in one round trip where the driver can."""

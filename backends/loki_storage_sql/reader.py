@@ -5,11 +5,10 @@ judged again by ``matching.py`` inside one snapshot, and the protocol's defaults
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
-from operator import itemgetter
 from typing import Any, TypeVar
 from weakref import WeakSet
 
@@ -17,7 +16,7 @@ import attrs
 import sqlalchemy as sa
 
 from loki_storage.errors import LockTimeout, Unavailable
-from loki_storage.lines import Blocks, Form, joined
+from loki_storage.lines import Blocks, Form
 from loki_storage.matching import matcher
 from loki_storage.models import Kind, Record, domain_of
 from loki_storage.protocol import Count, Day, Group, Measure, Reader, check_aggregate
@@ -220,7 +219,7 @@ class SqlReader(Reader):
             return super().lines(query, fields, form)
         if asked[0].if_plain:
             return self._informed_rows(query, lambda view: view.lines(query, fields, form))
-        return self._joined(form, *asked)
+        return self._read(*asked, lambda connection, cursor: connection.blocks(cursor, form))
 
     def count(self, query: Query) -> int:
         matching, values = self._language.matching(query)
@@ -291,20 +290,24 @@ class SqlReader(Reader):
 
     def _stream(
         self, statement: Statement, values: Sequence[Any], decode: Callable[[Any], Any]
-    ) -> Generator[Any, None, None]:
+    ) -> Iterator[Any]:
         """Row by row, so that memory is that of one row. The first ``next()`` takes the moment."""
+        return self._read(statement, values, lambda connection, cursor: map(decode, cursor))
+
+    def _read(
+        self,
+        statement: Statement,
+        values: Sequence[Any],
+        read: Callable[[Connection, Any], Iterator[Any]],
+    ) -> Iterator[Any]:
         with self._connected() as connection:
             cursor = self._open(connection, statement, values)
             try:
-                yield from map(decode, cursor)
+                yield from read(connection, cursor)
             finally:
                 # Where its connection was closed before it, it is as good as closed.
                 with suppress(*self._language.dialect.driver_errors):
                     cursor.close()
-
-    def _joined(self, form: Form, statement: Statement, values: Sequence[Any]) -> Blocks:
-        with closing(self._stream(statement, values, itemgetter(0))) as lines:
-            yield from joined(form, lines)
 
     def _judged(self, query: Query, statement: Statement, values: Sequence[Any]) -> Iterator[Any]:
         with self._view(query.tenant) as view:
