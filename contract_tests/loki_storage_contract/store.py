@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 
 import attrs
 
+from loki_storage.archive_store import ArchiveStore
 from loki_storage.batch import Batch, Insert
 from loki_storage.models import Record
 from loki_storage.plugins import plugin_manager
@@ -146,9 +147,9 @@ class Store:
         self.close()
 
 
-def storage_over(backend: Backend, clock: Clock) -> Storage:
+def storage_over(backend: Backend, clock: Clock, archive: ArchiveStore | None = None) -> Storage:
     """A storage with ids of its own over a backend."""
-    return Storage(backend, _hooks(), clock)
+    return Storage(backend, _hooks(), clock, archive=archive)
 
 
 @cache

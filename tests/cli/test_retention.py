@@ -75,6 +75,32 @@ def test_altered_plan_is_refused(run: Run, old: str, tmp_path: Path) -> None:
     assert documents(old) == 2
 
 
+def test_documents_are_archived_listed_and_brought_back(
+    run: Run, read: Any, old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("retention archived", old).stdout == "no document is archived\n"
+    add(run, old, "--action", "archive")
+    (fate, _) = read("retention preview", old)["fates"]
+    assert fate["reason"] == "archive is not supported"
+    monkeypatch.setenv("LOKI_STORAGE_ARCHIVE", str(tmp_path / "archive"))
+    assert read("retention run", old)["affected"] == 2
+    assert documents(old) == 0
+    (stub,) = read("retention archived --tenant acme", old)["archived"]
+    assert (stub["policy"], stub["client_id"]) == ("old", "client")
+    assert "email" in run("retention archived --tenant acme", old).stdout
+    kept = run("backup create nightly", old, f"--dir={tmp_path / 'backups'}").stdout
+    assert "2 documents: their bundles are in the archive only" in kept
+    wrong = run("retention unarchive", stub["id"], old)
+    assert wrong.exit_code == 2
+    back = read("retention unarchive --tenant acme --actor officer", stub["id"], old)
+    assert back == {"unarchived": [stub["id"]]}
+    assert "none was archived" in run("retention unarchive --tenant acme", stub["id"], old).stdout
+    assert documents(old) == 1
+    with open_storage(old.removeprefix("--url=")) as storage:
+        query = Query(AuditEntry, "acme", equals(action="unarchive"))
+        assert [entry.actor_id for entry in storage.backend.select(query)] == ["officer"]
+
+
 def test_one_tenant_alone(run: Run, read: Any, old: str) -> None:
     add(run, old)
     assert read("retention run", old, "--tenant", "acme")["affected"] == 1

@@ -6,7 +6,6 @@ More cases: ``python -m tests.retention.test_reference 100000 memory://`` [first
 
 import os
 import sys
-from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loki_storage.archive_store import ArchiveStore
 from loki_storage.models import ArchivedDocument, Correction, Document, Kind, Validation
 from loki_storage.plugins import plugin_manager
 from loki_storage.query import Query
@@ -23,6 +21,7 @@ from loki_storage.retention import RetentionManager
 from loki_storage.retention.plan import TenantPlan
 from loki_storage.retention.planner import plan_tenant
 from loki_storage.storage import Storage, open_storage
+from loki_storage_contract.shelf import Shelf
 from tests.retention import worlds
 from tests.retention.reference import World, fates
 
@@ -37,28 +36,6 @@ KIND: dict[str, Kind] = {
 
 GONE = ("delete", "archive")
 """What takes rows out of the store."""
-
-
-class Kept(ArchiveStore):
-    """An archive in memory."""
-
-    def __init__(self) -> None:
-        self._bundles: dict[str, bytes] = {}
-
-    def put(self, name: str, bundle: bytes) -> None:
-        self._bundles[name] = bundle
-
-    def get(self, name: str) -> bytes:
-        return self._bundles[name]
-
-    def delete(self, name: str) -> None:
-        self._bundles.pop(name, None)
-
-    def names(self) -> Iterator[str]:
-        return iter(list(self._bundles))
-
-    def exists(self, name: str) -> bool:
-        return name in self._bundles
 
 
 class Ids:
@@ -149,8 +126,8 @@ def _is_anonymized(record: Any) -> bool:
     return "anonymized" in json
 
 
-@pytest.mark.parametrize("archive", [None, Kept()], ids=["no archive", "archive"])
-def test_decisions_and_outcomes_are_the_models(store: Storage, archive: Kept | None) -> None:
+@pytest.mark.parametrize("archive", [None, Shelf()], ids=["no archive", "archive"])
+def test_decisions_and_outcomes_are_the_models(store: Storage, archive: Shelf | None) -> None:
     storage = at_time(store, archive)
     ids = Ids(storage)
 
@@ -162,7 +139,7 @@ def test_decisions_and_outcomes_are_the_models(store: Storage, archive: Kept | N
     check()
 
 
-def at_time(store: Storage, archive: Kept | None) -> Storage:
+def at_time(store: Storage, archive: Shelf | None) -> Storage:
     """The same store at the time of the worlds."""
     return Storage(store.backend, plugin_manager().hook, lambda: worlds.NOW, archive=archive)
 
@@ -171,7 +148,7 @@ def main(cases: int, url: str, first: int = 0) -> None:
     """Stores are opened anew now and then: some backends slow down with what is in them."""
     due = 0
     for start in range(first, first + cases, 250):
-        archive = Kept()
+        archive = Shelf()
         with open_storage(url, clock=lambda: worlds.NOW, create=True, archive=archive) as storage:
             ids = Ids(storage)
             for seed in range(start, min(start + 250, first + cases)):

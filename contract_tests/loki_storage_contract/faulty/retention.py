@@ -1,12 +1,14 @@
 """Faults that retention and legal holds must find: what must go stays, what must stay goes."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import attrs
 
 from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
 from loki_storage.models import (
+    ArchivedDocument,
     AuditEntry,
     Chain,
     Document,
@@ -151,6 +153,18 @@ class AuditKeepsItsActors(Changing):
     def changed(self, operation: Operation, batch: Batch) -> Operation | None:
         is_update = isinstance(operation, Update) and operation.kind is AuditEntry
         return None if is_update else operation
+
+
+@breaks("RET-4")
+class WhatComesBackIsTouched(Changing):
+    """A document that is brought back from the archive counts as updated."""
+
+    def changed(self, operation: Operation, batch: Batch) -> Operation | None:
+        back = any(isinstance(o, Delete) and o.kind is ArchivedDocument for o in batch.operations)
+        if back and isinstance(operation, Insert) and isinstance(operation.record, Document):
+            later = operation.record.updated_at + timedelta(microseconds=1)
+            return Insert(operation.record.evolve(updated_at=later))
+        return operation
 
 
 @breaks("RET-5")

@@ -30,6 +30,7 @@ from loki_storage.storage import Session, Storage
 from loki_storage_contract.faults import Proxy
 from loki_storage_contract.histories import CLIENT, TENANT
 from loki_storage_contract.registry import proves
+from loki_storage_contract.shelf import Shelf
 from loki_storage_contract.store import Store, storage_over
 
 SHARE = 0.25
@@ -362,6 +363,28 @@ def anonymization_leaves_nothing_of_persons(store: Store) -> None:
         assert session.documents.verify(id)
         again = session.documents.create_document(f"text {SECRET}", "email", CLIENT)
         assert again.root_id != id
+
+
+@proves("RET-4")
+def what_was_archived_comes_back_equal(store: Store) -> None:
+    """Out of every default read, there on request; unarchived, every row is what it was."""
+    policy(store, action="archive")
+    ids = [plant(store, "one"), plant(store, "two")]
+    store.clock.advance(days=31)
+    before = whole_sets(store)
+    storage = storage_over(store.backend, store.clock, archive=Shelf())
+    assert manager(store, storage).run().affected == 2
+    assert whole_sets(store) == []
+    with storage.session(tenant=TENANT) as session:
+        assert session.documents.query().count() == 0
+        archived = session.documents.query().include_archived().all()
+        assert archived == [row for row in before if isinstance(row, Document)]
+    assert manager(store, storage).unarchive(ids) == ids
+    assert whole_sets(store) == before
+
+
+def whole_sets(store: Store) -> list[Record]:
+    return [row for kind in WHOLE for row in store.all(kind, TENANT)]
 
 
 @proves("RET-5")
