@@ -139,15 +139,21 @@ class StaleWrite(Conflict):
 
 
 class StaleVersion(Conflict):
-    """The version is not the document's head; ``current_id`` is (None: there is no head)."""
+    """The version is not the document's head; ``current_id`` is (None: there is no head).
+
+    ``root_id`` names the document: version 1.
+    """
 
     retryable = True
 
-    def __init__(self, document_id: int, current_id: int | None) -> None:
+    def __init__(
+        self, document_id: int, current_id: int | None, root_id: int | None = None
+    ) -> None:
         now = "it has no live version" if current_id is None else f"the head is {current_id}"
         super().__init__(f"document version {document_id} is not the current one: {now}")
         self.document_id = document_id
         self.current_id = current_id
+        self.root_id = root_id
 
 
 class Duplicate(Conflict):

@@ -69,6 +69,10 @@ class Pending:
         packed = chain.from_iterable(self._packed.values())
         return [*self._operations.values(), *map(InsertMany, packed)]
 
+    def names(self, kind: Kind, id: int) -> bool:
+        """Whether an operation is about this row, other than one of many insertions."""
+        return (kind, id) in self._operations
+
     def views(self, kind: Kind) -> dict[int, Record | None]:
         """The written rows of a kind as the session sees them, by id; None: gone."""
         self._unpack(kind)

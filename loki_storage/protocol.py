@@ -26,7 +26,7 @@ others. The laws are BAT-1 to BAT-9 (docs/laws.md).
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from itertools import chain, groupby, islice
 from operator import itemgetter
@@ -341,6 +341,14 @@ class Backend(Reader):
     def snapshot(self, tenant: str | None) -> AbstractContextManager[Reader]:
         """One consistent view over many reads. There is no correct default."""
         raise Unsupported(f"{type(self).__name__} cannot hold one view over several reads")
+
+    def turn(self, tenant: str, kind: Kind, id: int) -> AbstractContextManager[None]:
+        """A thread's turn with a row that others change, too: inside, it meets fewer of them.
+
+        Whoever has lost a race for a row asks for a turn before it tries again. It is an offer, no
+        lock: guards decide as ever, and the default, which waits for nobody, is correct.
+        """
+        return nullcontext()
 
     def _lease_beyond(self, kind: Kind, top: int) -> None:
         leased = self.reserve({kind: 1})[kind]

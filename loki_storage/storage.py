@@ -48,6 +48,7 @@ from loki_storage.repositories import (
 from loki_storage.repositories.related import related
 from loki_storage.rules.names import item_list
 from loki_storage.rules.stores import migrated
+from loki_storage.turns import Turns
 from loki_storage.unit_of_work import (
     EVERY_TENANT,
     SYSTEM,
@@ -170,7 +171,7 @@ class Storage(Operations):
         self._hooks, self._clock = hooks, clock
         Number(0.0, 86_400.0).accept("slow_query", slow_query)
         self._observed = Observed(backend, slow_query)
-        self._leases = IdLeases(self._observed)
+        self._leases, self._turns = IdLeases(self._observed), Turns(backend)
         self._obey(authority_of(hooks, Context(tenant=EVERY_TENANT)))
 
     @not_an_operation
@@ -213,22 +214,29 @@ class Storage(Operations):
         then; nothing of this unit was written.
         """
         deadline, seen = time.monotonic() + timeout, _Repeated()
-        for pause in pauses():
-            try:
-                with self.session(timeout=max(0.0, deadline - time.monotonic()), **options) as unit:
-                    result = fn(unit)
-            except StorageError as error:
-                if not error.retryable or seen.again(error):
-                    raise
-                if time.monotonic() + pause >= deadline:
-                    if isinstance(error, ConnectionLost):
+        tenant = options.get("tenant", DEFAULT_TENANT)
+        with self._turns.of(tenant, timeout) as turn:
+            for pause in pauses():
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    with self.session(timeout=left, **options) as unit:
+                        result = fn(unit)
+                        turn.note(unit)
+                except StorageError as error:
+                    if not error.retryable or seen.again(error):
                         raise
-                    raise Contention(
-                        f"other writers won for {timeout:g} s; nothing was written, try again later"
-                    ) from error
-                time.sleep(pause)
-            else:
-                return result
+                    left = deadline - time.monotonic()
+                    if pause >= left:
+                        if isinstance(error, ConnectionLost):
+                            raise
+                        raise Contention(
+                            f"other writers won for {timeout:g} s; nothing was written, "
+                            "try again later"
+                        ) from error
+                    if not turn.after(error, left):
+                        time.sleep(pause)
+                else:
+                    return result
         raise AssertionError("pauses never end")
 
     @not_an_operation

@@ -137,6 +137,11 @@ class UnitOfWork(Operations, Reader):
         return bool(self._pending)
 
     @not_an_operation
+    def writes(self, kind: Kind, id: int) -> bool:
+        """Whether a pending write is about this row."""
+        return self._pending.names(kind, id)
+
+    @not_an_operation
     def now(self) -> datetime:
         """The clock's time, in UTC."""
         moment = self._clock()

@@ -44,6 +44,7 @@ LAYERS = {
         "loki_storage.masking",
         "loki_storage.observing",
         "loki_storage.overlay",
+        "loki_storage.turns",
         "loki_storage.unit_of_work",
     ],
     "api": [

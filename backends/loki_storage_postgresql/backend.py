@@ -2,10 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache, partial
+from hashlib import blake2b
 from typing import Any
 
+import attrs
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import Pool
@@ -21,8 +24,9 @@ from loki_storage.errors import (
     LockTimeout,
     StorageDamaged,
     StorageError,
+    Unavailable,
 )
-from loki_storage.models import ValidationResult
+from loki_storage.models import Kind, ValidationResult
 from loki_storage.protocol import Check
 from loki_storage_postgresql.checks import check_server
 from loki_storage_postgresql.connections import PostgresqlConnection, Sessions
@@ -124,6 +128,48 @@ class PostgresqlBackend(SqlBackend):
                             f"{text} AND {beside} = $4", [*ours, unpack(packed), packed]
                         )
 
+    @contextmanager
+    def turn(self, tenant: str, kind: Kind, id: int) -> Iterator[None]:
+        """See ``Backend``: an advisory lock, first come, first served, between processes too.
+
+        Inside, the thread uses the connection that has the lock: nobody who has a turn waits for
+        one of those who wait for theirs.
+        """
+        key = [_lock_key(kind.table, id, tenant)]
+        connection = None if _TURN.get() else self._queued(key)
+        if connection is None:
+            yield
+            return
+        turn = _Turn(connection)
+        token = _TURN.set(turn)
+        try:
+            yield
+        finally:
+            _TURN.reset(token)
+            with suppress(psycopg.Error):  # a session that broke has lost its lock
+                connection.execute("SELECT pg_advisory_unlock($1)", key)
+            if turn.free:  # else a stream that goes on has it
+                self._release(connection)
+
+    def _queued(self, key: list[int]) -> PostgresqlConnection | None:
+        """A connection with the lock; None where it cannot be had, then guards must do."""
+        if self._sessions.prepare_threshold is None:  # a pooler may give each statement another one
+            return None
+        try:
+            connection = self._acquire()
+        except Unavailable:
+            return None
+        assert isinstance(connection, PostgresqlConnection)
+        try:
+            connection.execute("SELECT pg_advisory_lock($1)", key)
+        except psycopg.Error:
+            self._give_up(connection)
+            return None
+        except BaseException:
+            connection.discard()
+            raise
+        return connection
+
     def _judge(self, batch: Batch, rejected: Rejected) -> None:
         """Raise what the law says of a batch that was rejected a moment ago (BAT-4)."""
         if not isinstance(rejected, _Unnamed):
@@ -163,6 +209,11 @@ class PostgresqlBackend(SqlBackend):
 
     def _acquire(self) -> Connection:
         """A connection that answers: one that was idle, or that others like it failed, is asked."""
+        turn = _TURN.get()
+        if turn is not None and turn.serves(self._shelf.pool):
+            turn.free = False
+            turn.connection.bind(time_left())
+            return turn.connection
         for _ in range(MOST_DEAD):
             connection = super()._acquire()
             assert isinstance(connection, PostgresqlConnection)
@@ -186,6 +237,10 @@ class PostgresqlBackend(SqlBackend):
 
     def _release(self, connection: Connection) -> None:
         assert isinstance(connection, PostgresqlConnection)
+        turn = _TURN.get()
+        if turn is not None and connection is turn.connection:
+            turn.free = True
+            return
         if connection.is_idle:
             connection.note_use()
             super()._release(connection)
@@ -251,6 +306,26 @@ class PostgresqlBackend(SqlBackend):
             return _Unnamed()
         told = _constraints().get(name)
         return Rejected() if told is None else told()
+
+
+@attrs.define
+class _Turn:
+    """A connection with an advisory lock, for the thread that waited for it."""
+
+    connection: PostgresqlConnection
+    free: bool = True
+
+    def serves(self, pool: Pool) -> bool:
+        return self.free and self.connection.pool is pool and self.connection.is_idle
+
+
+_TURN: ContextVar[_Turn | None] = ContextVar("loki_storage_postgresql_turn", default=None)
+
+
+def _lock_key(table: str, id: int, tenant: str) -> int:
+    """A name as the server takes it; two that come out equal only wait for each other."""
+    name = f"{table} {id} {tenant}".encode()
+    return int.from_bytes(blake2b(name, digest_size=8).digest(), signed=True)
 
 
 class _Unnamed(Rejected):

@@ -79,8 +79,9 @@ class Part(NamedTuple):
 
 @lru_cache(CACHED_STATEMENTS)
 def statement(dialect: PostgresqlDialect, parts: tuple[Part, ...]) -> str:
-    """The statement's text. Its answer is one row with one flag: whether it found all rows.
+    """The statement's text. Its answer is one row: whether it found all rows that it locks.
 
+    Where it did not, the ids that each locking part has found follow; else NULL for each.
     Parameters: the tenant, how many rows are to be locked (if any), then per part the shared
     values and the rows' own.
     """
@@ -88,15 +89,19 @@ def statement(dialect: PostgresqlDialect, parts: tuple[Part, ...]) -> str:
     made = _Text(dialect, 3 if locks else 2)
     for _, stage in groupby(parts, lambda part: part.verb.stage):
         made.add_stage(list(stage))
-    answer = "(SELECT ready FROM ready)" if locks else "true"
-    return f"WITH {', '.join(made.expressions)}\nSELECT {answer}"
+    expressions = ", ".join(made.expressions)
+    if not locks:
+        return f"WITH {expressions}\nSELECT true"
+    found = (f"CASE WHEN NOT ready THEN ARRAY(SELECT id FROM {name}) END" for name in made.locked)
+    return f"WITH {expressions}\nSELECT ready, {', '.join(found)} FROM ready"
 
 
 class _Text:
-    """The common table expressions so far, and the next parameter's number."""
+    """The common table expressions so far, which of them lock, and the next parameter's number."""
 
     def __init__(self, dialect: PostgresqlDialect, parameter: int) -> None:
         self.expressions: list[str] = []
+        self.locked: list[str] = []
         self._dialect, self._parameter = dialect, parameter
         self._quote = dialect.sqlalchemy.identifier_preparer.quote
         self._conditions: list[str] = []
@@ -105,10 +110,12 @@ class _Text:
         names = [self._add(part) for part in parts]
         counts = " + ".join(f"(SELECT count(*) FROM {name})" for name in names)
         if parts[0].verb.locks:
+            self.locked = names
             self.expressions.append(f"ready AS MATERIALIZED (SELECT {counts} = $2 AS ready)")
             self._conditions.append("(SELECT ready FROM ready)")
         elif parts[0].verb.stage < _STAGES[Verb.INSERT]:
-            self._conditions.append(f"{counts} >= 0")  # to ask for the count is to wait for it
+            # To ask for the count is to wait for it, and for whatever that waited for.
+            self._conditions[1:] = [f"{counts} >= 0"]
 
     def _add(self, part: Part) -> str:
         name = f"p{len(self.expressions)}"

@@ -13,6 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from loki_storage.batch import Batch, Guarded, Update
+from loki_storage.errors import StaleWrite
 from loki_storage.models import Kind, ValidationResult
 from loki_storage.rows import Rows
 from loki_storage_postgresql.connections import PostgresqlConnection
@@ -20,7 +21,7 @@ from loki_storage_postgresql.dialect import PostgresqlDialect
 from loki_storage_postgresql.results import Results
 from loki_storage_postgresql.statements import Part, Verb, statement
 from loki_storage_sql.findings import CONTENT, Content
-from loki_storage_sql.row_writer import Rejected, RowWriter
+from loki_storage_sql.row_writer import RowWriter
 from loki_storage_sql.tables import Schema
 from loki_storage_sql.writer import Group, Stage, plan
 
@@ -43,11 +44,11 @@ _VERBS = {
 
 @attrs.frozen
 class Step:
-    """A part of a statement with its parameters, and the rows it has (to lock, if it locks)."""
+    """A part of a statement with its parameters, and the ids of the rows that it locks."""
 
     part: Part
     values: list[Any] = attrs.field(repr=False)
-    rows: int
+    ids: Sequence[int] = ()
 
     @property
     def verb(self) -> Verb:
@@ -119,7 +120,7 @@ class WorkWriter:
         return made
 
     def write(self, connection: PostgresqlConnection, work: Work) -> None:
-        """Do it; inside a transaction unless it is one statement. ``Rejected``: guards failed."""
+        """Do it; inside a transaction unless it is one statement. ``StaleWrite``: guards failed."""
         if work.is_one_statement:
             inserts = [step for step in work.inserts if isinstance(step, Step)]
             self._run(connection, work.tenant, [*work.changes, *inserts])
@@ -154,13 +155,25 @@ class WorkWriter:
         ordered = sorted(steps, key=lambda step: step.verb.stage)
         text = statement(self._dialect, tuple(step.part for step in ordered))
         values: list[Any] = [tenant]
-        if ordered[0].verb.locks:
-            values.append(sum(step.rows for step in ordered if step.verb.locks))
+        locks = [step for step in ordered if step.verb.locks]
+        if locks:
+            values.append(sum(len(step.ids) for step in locks))
         for step in ordered:
             values += step.values
-        (ready,) = connection.execute(text, values).fetchone()
+        ready, *found = connection.execute(text, values).fetchone()
         if not ready:
-            raise Rejected
+            raise self._stale(locks, found)
+
+    def _stale(self, locks: Sequence[Step], found: Sequence[Sequence[int]]) -> StaleWrite:
+        """Names a row that is not there, or not as its guard has it: the first error (BAT-4)."""
+        missing = (
+            (step.part.table, step_ids)
+            for step, there in zip(locks, found, strict=True)
+            if (step_ids := {*step.ids} - {*there})
+        )
+        table, ids = next(missing)
+        kind = ValidationResult.table if table is self._results.table else table.name
+        return StaleWrite(kind, min(ids))
 
     # Planning
 
@@ -234,8 +247,8 @@ def _few(table: sa.Table, fields: tuple[str, ...], rows: Sequence[Sequence[Any]]
     names = (*fields[:at], *fields[at + 1 :])
     values = [value for row in rows for value in (*row[:at], *row[at + 1 :])]
     if len(rows) == 1:
-        return Step(Part(Verb.INSERT, table, fields, (), names, (), 0), values, 1)
-    return Step(Part(Verb.INSERT, table, fields, (), (), names, len(rows)), values, len(rows))
+        return Step(Part(Verb.INSERT, table, fields, (), names, (), 0), values)
+    return Step(Part(Verb.INSERT, table, fields, (), (), names, len(rows)), values)
 
 
 def _guarded(
@@ -252,19 +265,20 @@ def _guarded(
 
 def _made(part: Part, same: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]) -> Step | None:
     """The step of a part, in the form for so many rows; None: too large for a parameter."""
-    count, values = len(columns["id"]), list(same.values())
+    ids, values = columns["id"], list(same.values())
+    count = len(ids)
     if count == 1:
         values += [column[0] for column in columns.values()]
-        return Step(part._replace(shared=(*part.shared, *part.own), own=()), values, 1)
+        return Step(part._replace(shared=(*part.shared, *part.own), own=()), values, ids)
     rows = zip(*columns.values(), strict=True)
     if count <= FEW:
         values += [value for row in rows for value in row]
-        return Step(part._replace(rows=count), values, count)
+        return Step(part._replace(rows=count), values, ids)
     names = part.own
     json = orjson.dumps([dict(zip(names, row, strict=True)) for row in rows])
     if len(json) > LARGEST_JSON and part.verb is Verb.INSERT:
         return None
-    return Step(part, [*values, json.decode()], count)
+    return Step(part, [*values, json.decode()], ids)
 
 
 def _changes_twice(batch: Batch, groups: Sequence[tuple[Group, Any]]) -> bool:

@@ -135,11 +135,17 @@ class Scope:
         if matching.tenant is None:
             ours.insert(0, self.column("tenant_id"))
             theirs.insert(0, inner.column("tenant_id"))
-        left = ours[0] if len(ours) == 1 else sa.tuple_(*ours)
         self.if_plain = self.if_plain or inner.if_plain
         if self._packed and packable(inner.kind.table, its_field):
             return self._narrowed(Narrowing(sa.true(), exact=False), wanted)
-        return self._narrowed(Narrowing(left.in_(inner.select(theirs)), inner.exact), wanted)
+        found = inner.select(theirs)
+        if matching.tenant is not None and _names_one(matching.where):
+            # A value, not a set to join with: planners that guess read all rows for each other.
+            return self._narrowed(
+                Narrowing(ours[0] == found.scalar_subquery(), inner.exact), wanted
+            )
+        left = ours[0] if len(ours) == 1 else sa.tuple_(*ours)
+        return self._narrowed(Narrowing(left.in_(found), inner.exact), wanted)
 
     def _narrowed(self, test: Narrowing, wanted: bool) -> Clause:
         self.exact = self.exact and test.exact
@@ -150,6 +156,14 @@ class Scope:
 
     def _or_null(self, clause: Clause, column: Column, or_null: bool) -> Clause:
         return sa.or_(clause, column.is_(None)) if or_null else clause
+
+
+def _names_one(node: Node) -> bool:
+    """Whether a condition asks for one id, so that a tenant has one such row at most."""
+    tag, *parts = node
+    if tag == "all":
+        return any(map(_names_one, parts[0]))
+    return tag == "compare" and parts[:2] == ["id", "eq"]
 
 
 def _joined(join: Callable[..., Clause], neutral: Clause, clauses: Sequence[Clause]) -> Clause:

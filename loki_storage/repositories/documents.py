@@ -16,6 +16,8 @@ from loki_storage.query import (
     InQuery,
     Order,
     Query,
+    all_of,
+    any_of,
     equals,
 )
 from loki_storage.repositories import races
@@ -184,22 +186,20 @@ class DocumentRepository(BulkDocuments, DocumentReads):
 
     def view(self, id: int) -> tuple[Document, rules.ChainView]:
         """A member, its chain, head and last number, in one round trip; ``NotFound`` if deleted."""
-        chain_of = self._same_chain(id)
-        members = self._query(equals(id=id))
+        chain_of, member = self._same_chain(id), equals(id=id)
+        head = all_of(chain_of, equals(is_latest=True))
         queries = [
             # First, so that all that follows is at least as new as the revision that is guarded.
-            self._session.query(Chain, InQuery("id", members, "root_id")),
-            members,
-            self._query(chain_of, equals(is_latest=True)),
+            self._session.query(Chain, InQuery("id", self._query(member), "root_id")),
+            self._query(any_of(member, head)),
             self._query(chain_of, order=(Order("version", True),), limit=1),
         ]
-        chains, found, heads, last = self._session.select_many(queries)
-        if not found or not chains:
+        chains, found, last = self._session.select_many(queries)
+        document = next((each for each in found if each.id == id), None)
+        latest = next((each for each in found if each.is_latest), None)
+        if document is None or document.is_deleted or latest is None or not chains:
             raise NotFound(self.noun, id)
-        view = rules.ChainView(chains[0], heads[0] if heads else None, last[0])
-        if view.head is None or found[0].is_deleted:
-            raise NotFound(self.noun, id)
-        return found[0], view
+        return document, rules.ChainView(chains[0], latest, last[0])
 
     def _whole(self, id: int) -> tuple[Document, Chain, list[Document]]:
         """A member, its chain and all its versions, in one round trip."""

@@ -5,7 +5,7 @@ rule had read, and answers only where another writer has changed that. They run 
 failed, when nothing is pending: the session's view is the store.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -59,12 +59,14 @@ def stale_version(session: UnitOfWork, built_on: Document) -> Lost:
 
     def lost(error: Conflict, batch: Batch) -> StaleVersion | None:
         root_id = built_on.root_id
-        if not _overtaken(session, batch, root_id):
+        heads = session.query(Document, equals(root_id=root_id, is_latest=True))
+        chains, found = session.select_many([session.query(Chain, equals(id=root_id)), heads])
+        if not _overtaken(chains, batch, root_id):
             return None
-        head = _first(session, Document, equals(root_id=root_id, is_latest=True))
+        head = found[0] if found else None
         if head is not None and head.id == built_on.id:
             return None
-        return StaleVersion(built_on.id, None if head is None else head.id)
+        return StaleVersion(built_on.id, None if head is None else head.id, root_id)
 
     return lost
 
@@ -137,15 +139,15 @@ def _first(session: UnitOfWork, kind: type[Record], where: Condition) -> Any:
     return next(iter(session.select(session.query(kind, where, limit=1))), None)
 
 
-def _overtaken(session: UnitOfWork, batch: Batch, root_id: int) -> bool:
-    """Whether the chain has changed since the session read it."""
+def _overtaken(chains: Sequence[Chain], batch: Batch, root_id: int) -> bool:
+    """Whether the chain has changed since the session read it; ``chains``: it, or nothing."""
     asked = (
         operation.guard
         for operation in batch.operations
         if not isinstance(operation, Insert) and operation.kind is Chain and operation.id == root_id
     )
     guard = next(asked, None)
-    return guard is not None and not holds(session.get(Chain, root_id), guard)
+    return guard is not None and not holds(chains[0] if chains else None, guard)
 
 
 def _is(record: Record, link: DocumentTag) -> bool:

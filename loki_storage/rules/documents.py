@@ -147,7 +147,7 @@ def create_version(
     if view.head is None:
         raise NotFound("document", parent.id)
     if parent.id != view.head.id:
-        raise StaleVersion(parent.id, view.head.id)
+        raise StaleVersion(parent.id, view.head.id, view.root_id)
     steps: list[Step] = [
         edit(
             view.head,
@@ -191,7 +191,7 @@ def update(view: ChainView, document: Document, now: datetime, **fields: Any) ->
     if view.head is None or document.is_deleted:
         raise NotFound("document", document.id)
     if document.id != view.head.id:
-        raise StaleVersion(document.id, view.head.id)
+        raise StaleVersion(document.id, view.head.id, view.root_id)
     changed = edit(document, **fields)
     if not changed.changes:
         return None

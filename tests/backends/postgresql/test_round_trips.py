@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from loki_storage import Storage, open_storage
+from loki_storage.errors import StaleVersion
 from loki_storage.intercepts import Intercept
 from loki_storage.models import AuditEntry, Chain, Document, Tag
 from loki_storage.query import Query
@@ -71,6 +72,29 @@ def test_document_that_may_be_a_double_is_one_round_trip(storage: Storage, line:
             session.documents.create_document("text", "email", "acme", on_duplicate="allow")
 
     assert steady(line, create) == 1
+
+
+def test_race_that_is_lost_costs_two_round_trips(storage: Storage, line: Wire) -> None:
+    """The write says itself which row was changed; one read tells the new head."""
+    with storage.session() as session:
+        head = session.documents.create_document("text", "email", "acme").id
+
+    def lose(number: int) -> int:
+        nonlocal head
+        built_on, session = head, storage.session()
+        session.documents.create_version(built_on, f"lost {number}")
+        with storage.session() as winner:
+            head = winner.documents.create_version(built_on, f"won {number}").id
+
+        def commit() -> None:
+            with pytest.raises(StaleVersion) as caught:
+                session.commit()
+            assert (caught.value.document_id, caught.value.current_id) == (built_on, head)
+
+        return line.trips_of(commit)
+
+    trips = [lose(number) for number in range(WARM + 12)]
+    assert median(trips[WARM:]) == 2
 
 
 def test_reads_are_one_round_trip(storage: Storage, line: Wire) -> None:

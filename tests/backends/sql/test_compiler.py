@@ -148,6 +148,30 @@ def test_null_is_spelled_out_only_where_it_can_be() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("where", "is_one"),
+    [
+        (Compare("id", "eq", 7), True),
+        (And((Compare("client_id", "eq", "c"), Compare("id", "eq", 7))), True),
+        (Or((Compare("client_id", "eq", "c"), Compare("id", "eq", 7))), False),
+        (Compare("id", "gt", 7), False),
+        (Compare("client_id", "eq", "c"), False),
+    ],
+)
+def test_one_row_of_another_query_is_a_value_and_several_are_a_set(
+    where: Any, is_one: bool
+) -> None:
+    """A planner without statistics may join a set row by row, but it looks a value up."""
+    members = InQuery("root_id", Query(Document, "a", where), "root_id")
+    text = text_of(Query(Document, "a", members))
+    assert ("= (SELECT" in text, "IN (SELECT" in text) == (is_one, not is_one)
+
+
+def test_id_of_any_tenant_may_be_several_rows() -> None:
+    inner = Query(Document, None, Compare("id", "eq", 7))
+    assert "IN (SELECT" in where_of(InQuery("root_id", inner, "root_id"))
+
+
 def test_severity_by_rank_is_a_list_of_words() -> None:
     statement, values = LANGUAGE.select(
         Query(ValidationResult, "t", Compare("severity", "ge", RiskLevel.HIGH))

@@ -1,0 +1,116 @@
+"""Turns: an advisory lock, and the connection that has it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from loki_storage.batch import Batch, Insert
+from loki_storage.deadline import within
+from loki_storage.errors import ConnectionLost
+from loki_storage.models import Chain, Tag
+from loki_storage.query import Query
+from loki_storage_postgresql.backend import PostgresqlBackend
+from tests.backends.postgresql.test_faults import add, ids, tag
+
+Ask = Callable[..., list[tuple[Any, ...]]]
+Open = Callable[..., PostgresqlBackend]
+pytestmark = pytest.mark.postgresql
+HELD = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+
+
+@contextmanager
+def others_turn(backend: PostgresqlBackend, ask: Ask, id: int = 1) -> Iterator[threading.Thread]:
+    """Somebody else has the turn, and a thread that has not started yet waits for the next."""
+    waiting = threading.Thread(target=lambda: take(backend, id))
+    with backend.turn("a", Chain, id):
+        yield waiting
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def take(backend: PostgresqlBackend, id: int) -> None:
+    with backend.turn("a", Chain, id):
+        add(backend, 7)
+
+
+def until(found: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    assert any(found() or pause.wait(0.02) for _ in range(500))
+
+
+def test_one_waits_for_the_other(backend: PostgresqlBackend, ask: Ask) -> None:
+    with others_turn(backend, ask) as waiting:
+        waiting.start()
+        until(lambda: ask(WAITING) == [(1,)])
+        assert ids(backend) == []
+    assert ids(backend) == [7]
+    assert ask(HELD) == [(0,)]
+
+
+def test_other_rows_have_other_turns(backend: PostgresqlBackend) -> None:
+    with backend.turn("a", Chain, 1):
+        other = threading.Thread(target=take, args=(backend, 2))
+        other.start()
+        other.join(10)
+        assert not other.is_alive()
+
+
+def test_work_of_a_turn_needs_no_second_connection(url: str, opened: Open) -> None:
+    """Else those who wait for their turn could keep from working him who has it."""
+    backend = opened(url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    with backend.turn("a", Chain, 1):
+        backend.reserve({Tag: 1})
+        add(backend, 1)
+        assert backend.count(Query(Tag, "a")) == 1
+        with backend.snapshot("a") as view:
+            assert view.exists(Query(Tag, "a"))
+        with backend.turn("a", Chain, 2):
+            add(backend, 2)
+    assert ids(backend) == [1, 2]
+
+
+def test_stream_that_outlives_a_turn_goes_on(backend: PostgresqlBackend, ask: Ask) -> None:
+    backend.apply(Batch("a", [Insert(tag(number)) for number in range(1, 3001)]))
+    with backend.turn("a", Chain, 1):
+        stream = backend.select(Query(Tag, "a"))
+        next(stream)
+        assert backend.count(Query(Tag, "a")) == 3000
+    assert ask(HELD) == [(0,)]
+    assert len(list(stream)) == 2999
+    add(backend, 3001)
+
+
+def test_who_gets_no_turn_in_time_goes_on_without(backend: PostgresqlBackend, ask: Ask) -> None:
+    def impatient() -> None:
+        with within(0.2):
+            take(backend, 1)
+
+    with backend.turn("a", Chain, 1):
+        other = threading.Thread(target=impatient)
+        other.start()
+        other.join(10)
+        assert ids(backend) == [7]
+
+
+def test_killed_connection_ends_a_turn_and_nothing_else(
+    backend: PostgresqlBackend, ask: Ask
+) -> None:
+    with backend.turn("a", Chain, 1):
+        ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        until(lambda: ask(HELD) == [(0,)])
+        with pytest.raises(ConnectionLost):
+            ids(backend)
+        add(backend, 1)
+    assert ids(backend) == [1]
+
+
+def test_without_sessions_of_ones_own_there_are_no_turns(url: str, opened: Open, ask: Ask) -> None:
+    """A pooler may run each statement elsewhere, and the lock would stay behind."""
+    backend = opened(url, prepare_threshold=None)
+    with backend.turn("a", Chain, 1):
+        assert ask(HELD) == [(0,)]
+        add(backend, 1)
