@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from loki_storage.errors import PluginError
+from loki_storage.errors import InvalidValue, PluginError
 from loki_storage.hookspecs import hookimpl
 from loki_storage.protocol import Backend, BackendSpec
 
@@ -27,6 +27,7 @@ def open_postgresql(
     application_name: str = "loki-storage",
     prepare_threshold: int | None = 5,
     connect: Callable[[], Any] | None = None,
+    engine: Any = None,
     echo: bool = False,
 ) -> Backend:
     """The backend of a PostgreSQL database; nothing is connected to yet.
@@ -41,12 +42,15 @@ def open_postgresql(
     (for a network that swallows packets). What the URL says of these wins, and it takes libpq's
     other parameters too (``?sslmode=verify-full``). ``prepare_threshold``: executions after which a
     statement is prepared; None: never, for poolers that cannot. ``connect``: gives psycopg
-    connections instead of the URL, for tokens that expire. ``echo`` logs statements, never their
-    parameters. Raises ``InvalidValue`` for a URL that is none, ``PluginError`` without psycopg.
+    connections instead of the URL, for tokens that expire. ``engine``: SQLAlchemy's, with psycopg,
+    that makes the connections instead; it is not closed with the store. ``echo`` logs statements,
+    never their parameters. Raises ``InvalidValue`` for a URL that is none or an engine of another
+    driver, ``PluginError`` without psycopg.
     """
     # Plugins are imported to be listed, too: SQLAlchemy and the driver only where they are used.
     try:
         from loki_storage_postgresql.backend import PostgresqlBackend, Sessions
+        from loki_storage_postgresql.connections import detached_from
         from loki_storage_postgresql.security import SecuredBackend
     except ImportError as error:
         if error.name and error.name.partition(".")[0] not in ("psycopg", "psycopg_c"):
@@ -54,6 +58,10 @@ def open_postgresql(
         raise PluginError(
             'the PostgreSQL backend needs psycopg: pip install "loki-storage[postgresql]"'
         ) from error
+    if engine is not None:
+        if connect is not None:
+            raise InvalidValue("engine", "cannot be given together with connect")
+        connect = detached_from(engine)
     sessions = Sessions(
         url=url,
         connect=connect,

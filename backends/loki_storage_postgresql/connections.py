@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import psycopg
+import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from sqlalchemy.pool import Pool
@@ -17,7 +18,7 @@ from loki_storage.lines import Blocks, Form
 from loki_storage_postgresql.values import register_values
 from loki_storage_sql.connections import Connection
 
-__all__ = ["PostgresqlConnection", "Sessions"]
+__all__ = ["PostgresqlConnection", "Sessions", "detached_from"]
 
 SHORT = 100
 """Rows of an answer that is taken as a whole."""
@@ -89,6 +90,24 @@ class Sessions:
             "lock_timeout": milliseconds(self.lock_timeout),
             "idle_in_transaction_session_timeout": milliseconds(self.idle_in_transaction_timeout),
         }
+
+
+def detached_from(engine: sa.Engine) -> Callable[[], Any]:
+    """A function that gives new connections as an engine makes them, with its events and arguments.
+
+    They leave the engine's pool for good; the engine stays its owner's.
+    """
+    if getattr(engine, "name", None) != "postgresql" or engine.driver != "psycopg":
+        raise InvalidValue("engine", "must be SQLAlchemy's, made with postgresql+psycopg://")
+
+    def connect() -> Any:
+        pooled = engine.raw_connection()
+        opened: Any = pooled.dbapi_connection
+        pooled.detach()
+        opened.rollback()
+        return opened
+
+    return connect
 
 
 _SET = "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS s(name, value)"

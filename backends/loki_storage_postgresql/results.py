@@ -17,7 +17,7 @@ from loki_storage_sql.findings import (
     ResultWriter,
     finding_id,
 )
-from loki_storage_sql.tables import Schema
+from loki_storage_sql.tables import FINDING_FIELDS, Schema
 from loki_storage_sql.writer import Group, Stage
 
 __all__ = ["Results"]
@@ -34,6 +34,21 @@ class Results(ResultWriter):
         self, connection: Connection, rows: Rows[Any]
     ) -> tuple[list[int], Mapping[Content, int]]:
         """Each row's finding, and those findings that may have to be stored."""
+        said = rows.combinations(FINDING_FIELDS)
+        if said is None:
+            return self._by_content(connection, rows)
+        (tenant,) = rows.tenants
+        ids = list(map(self._known[tenant].get, said))
+        if None not in ids:
+            return ids, {}  # type: ignore[return-value]
+        found, new = self._by_content(connection, rows)
+        if not new:
+            self._note_known(tenant, dict(zip(said, found, strict=True)))
+        return found, new
+
+    def _by_content(
+        self, connection: Connection, rows: Rows[Any]
+    ) -> tuple[list[int], Mapping[Content, int]]:
         contents = list(zip(*map(rows.column, CONTENT), strict=True))
         ids = list(map(self._stored.get, contents))
         if None not in ids:

@@ -9,7 +9,7 @@ reference from the result breaks, and the batch is applied again with everything
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import Any
@@ -125,10 +125,13 @@ class ResultWriter(RowWriter):
         new = [each for each, id in zip(said, ids, strict=True) if id is None]
         written = self._write_findings(connection, [(tenant, *each.values) for each in new])
         found = dict(zip(new, written, strict=True))
+        self._note_known(tenant, found)
+        return [found[each] if id is None else id for each, id in zip(said, ids, strict=True)]
+
+    def _note_known(self, tenant: str, found: Mapping[Combination, int]) -> None:
         if sum(map(len, self._known.values())) > REMEMBERED_FINDINGS:
             self._known.clear()
         self._known[tenant].update(found)
-        return [found[each] if id is None else id for each, id in zip(said, ids, strict=True)]
 
     def _write_findings(self, connection: Connection, contents: Sequence[Content]) -> list[int]:
         """Store those of them that may not be there; the id of each."""

@@ -16,8 +16,10 @@ from loki_storage import Session, Storage, open_storage
 from loki_storage.batch import Batch, Insert, Require, Update
 from loki_storage.deadline import within
 from loki_storage.errors import (
+    Conflict,
     ConnectionLost,
     Contention,
+    DuplicateDocument,
     LockTimeout,
     OutcomeUnknown,
     PoolExhausted,
@@ -25,8 +27,9 @@ from loki_storage.errors import (
     StorageError,
     Timeout,
 )
-from loki_storage.models import Chain, Tag
+from loki_storage.models import Document, Tag
 from loki_storage.query import Query
+from loki_storage_contract.records import sample
 from loki_storage_postgresql.backend import PostgresqlBackend
 from tests.backends.postgresql.conftest import VERSIONS
 from tests.postgresql.installations import installations
@@ -281,22 +284,65 @@ def test_slow_reader_of_a_stream_is_a_timeout(url: str, opened: Open) -> None:
     assert len(ids(backend)) == 3000
 
 
-def test_deadlock_is_resolved_without_anybody_noticing(backend: PostgresqlBackend) -> None:
-    """Two batches that take the same rows; whom the server stops begins again."""
+def test_deadlock_is_resolved_without_anybody_noticing(
+    backend: PostgresqlBackend, url: str, ask: Ask
+) -> None:
+    """Somebody else holds one row and wants ours; whom the server stops begins again."""
     backend.apply(Batch("a", [Insert(tag(1)), Insert(tag(2))]))
-    backend.apply(Batch("a", [Insert(Chain(id=n, tenant_id="a", client_id="c")) for n in (1, 2)]))
+    change = Batch("a", [Update(Tag, n, {"description": "ours"}) for n in (1, 2)])
+    ended = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    with (
+        ThreadPoolExecutor(1) as pool,
+        held(url, "SELECT * FROM tags WHERE id = 2 FOR UPDATE") as other,
+    ):
+        # The server stops who has waited for so long first: that is us, not the other one.
+        other.execute("SET deadlock_timeout = '1h'")
+        ours = pool.submit(backend.apply, change)  # has row 1, waits for row 2
+        until(lambda: ask(WAITING) == [(1,)])
+        other.execute("SELECT * FROM tags WHERE id = 1 FOR UPDATE")
+        other.rollback()
+        ours.result(timeout=10)
+    until(lambda: ask(ended) == [(1,)])
+    assert [tag.description for tag in backend.select(ALL)] == ["ours", "ours"]
+    add(backend, 3)
 
-    def change(number: int) -> None:
-        kinds: list[Any] = [
-            Update(Tag, 1, {"description": str(number)}),
-            Update(Chain, 1, {"revision": number}),
-            Require(Chain, 2),
-        ]
-        for _ in range(30):
-            backend.apply(Batch("a", kinds if number % 2 else kinds[::-1]))
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(change, range(4)))
+WAITING = """SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Wait for what somebody else does."""
+    deadline = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_serialization_failure_of_the_server_is_run_again(url: str) -> None:
+    """The server itself reports 40001 to whoever insists on REPEATABLE READ."""
+    strict = f"{url}?options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
+    with open_storage(strict) as storage:
+        backend: Any = storage.backend
+        add(backend, 1)
+        failed: list[Exception] = []
+        translated = backend._translated
+
+        def noted(error: Exception) -> Any:
+            failed.append(error)
+            return translated(error)
+
+        backend._translated = noted
+        with ThreadPoolExecutor(1) as pool:
+            with held(url, "UPDATE tags SET category = 'theirs'") as other:
+                ours = pool.submit(backend.apply, Batch("a", [Update(Tag, 1, {"name": "ours"})]))
+                with psycopg.connect(url, autocommit=True) as third:
+                    until(lambda: third.execute(WAITING.encode()).fetchall() == [(1,)])
+                other.commit()
+            ours.result(timeout=10)
+        assert [error.sqlstate for error in failed if isinstance(error, psycopg.Error)] == ["40001"]
+        (stored,) = backend.select(ALL)
+        assert (stored.name, stored.category) == ("ours", "theirs")
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01"])
@@ -340,6 +386,44 @@ def test_stale_guard_is_named(backend: PostgresqlBackend) -> None:
         )
     assert (caught.value.kind, caught.value.id) == ("tags", 2)
     assert [record.name for record in backend.select(ALL)] == ["n1", "n2"]
+
+
+# --- A database that does not say which constraint is broken (Citus) ------------------------------
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psycopg.errors.Diagnostic, "constraint_name", None)
+
+
+@pytest.mark.usefixtures("nameless")
+@pytest.mark.parametrize("many", [1, 20, 400], ids=["parameters", "json", "copy"])
+def test_broken_constraint_without_its_name_is_named(backend: PostgresqlBackend, many: int) -> None:
+    """Found out by reading; nothing of the batch is there."""
+    add(backend, 1)
+    others = [Insert(tag(number)) for number in range(10, 9 + many)]
+    document = sample(Document, 1, "a", root_id=7)
+    for wrong, expected in [
+        (tag(1).evolve(name="other"), ("Duplicate", "tags", ("id",))),
+        (tag(2).evolve(name="n1"), ("Duplicate", "tags", ("name",))),
+        (document, ("BrokenReference", "documents", "root_id")),
+    ]:
+        with pytest.raises(Conflict) as caught:
+            backend.apply(Batch("a", [*others, Insert(wrong)]))
+        error: Any = caught.value
+        told = getattr(error, "fields", None) or error.field
+        assert (type(error).__name__, error.kind, told) == expected
+    assert ids(backend) == [1]
+
+
+@pytest.mark.usefixtures("nameless")
+def test_duplicate_document_without_the_constraints_name_is_explained(storage: Storage) -> None:
+    with storage.session() as loser:
+        loser.documents.create_document("text", "email", "acme")
+        first = storage.run(lambda s: s.documents.create_document("text", "email", "acme"))
+        with pytest.raises(DuplicateDocument) as caught:
+            loser.commit()
+    assert caught.value.existing_id == first.id
 
 
 # --- Too many -------------------------------------------------------------------------------------

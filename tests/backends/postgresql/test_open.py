@@ -225,6 +225,45 @@ def test_connections_may_be_handed_in(url: str) -> None:
     assert all(connection.closed for connection in made)
 
 
+@pytest.mark.parametrize("pool", [sa.pool.QueuePool, sa.pool.NullPool])
+def test_engine_may_be_handed_in(url: str, pool: type[sa.pool.Pool]) -> None:
+    """It makes the connections, with its arguments and events (tokens); the pool is ours."""
+    theirs = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg", password="expired"),
+        connect_args={"application_name": "theirs"},
+        poolclass=pool,
+    )
+    tokens: list[str] = []
+
+    @sa.event.listens_for(theirs, "do_connect")
+    def give_token(dialect: Any, record: Any, arguments: Any, named: dict[str, Any]) -> None:
+        tokens.append(str(sa.make_url(url).password))
+        named["password"] = tokens[-1]
+
+    with open_storage("postgresql://", engine=theirs, create=True) as storage:
+        with storage.session() as session:
+            document = session.documents.create_document("text", "email", "acme", metadata={"a": 1})
+        assert storage.run(lambda s: s.documents.get_by_id(document.id)) == document
+        backend: Any = storage.backend
+        with backend._connected(), backend._connected():  # more than one at a time
+            assert told(backend, "application_name") == "theirs"
+        assert told(backend, "statement_timeout") == "30s"
+        assert told(backend, "timezone") == "UTC"
+    assert len(tokens) >= 3
+    with theirs.connect() as connection:  # it stays its owner's
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    theirs.dispose()
+
+
+def test_engine_of_another_driver_is_refused(url: str) -> None:
+    for wrong in (sa.create_engine("sqlite://"), object()):
+        with pytest.raises(InvalidValue, match="psycopg"):
+            open_storage("postgresql://", engine=wrong)
+    theirs = sa.create_engine("postgresql+psycopg://")
+    with pytest.raises(InvalidValue, match="connect"):
+        open_storage("postgresql://", engine=theirs, connect=lambda: psycopg.connect(url))
+
+
 def test_who_uses_the_engine_gets_transactions(backend: PostgresqlBackend) -> None:
     insert = sa.text(
         "INSERT INTO tags (tenant_id, id, name, created_at) VALUES ('a', 1, 'x', now())"

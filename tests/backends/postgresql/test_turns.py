@@ -13,7 +13,7 @@ from loki_storage.errors import ConnectionLost
 from loki_storage.models import Chain, Tag
 from loki_storage.query import Query
 from loki_storage_postgresql.backend import PostgresqlBackend
-from tests.backends.postgresql.test_faults import add, ids, tag
+from tests.backends.postgresql.test_faults import add, ids, tag, until
 
 Ask = Callable[..., list[tuple[Any, ...]]]
 Open = Callable[..., PostgresqlBackend]
@@ -35,11 +35,6 @@ def others_turn(backend: PostgresqlBackend, ask: Ask, id: int = 1) -> Iterator[t
 def take(backend: PostgresqlBackend, id: int) -> None:
     with backend.turn("a", Chain, id):
         add(backend, 7)
-
-
-def until(found: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    assert any(found() or pause.wait(0.02) for _ in range(500))
 
 
 def test_one_waits_for_the_other(backend: PostgresqlBackend, ask: Ask) -> None:
