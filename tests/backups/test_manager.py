@@ -255,7 +255,8 @@ def test_hold_that_is_placed_during_the_restore_forbids_it_all_the_same(
 ) -> None:
     """Between the first look at the target and the moment when it is replaced."""
     manager.create_backup("daily")
-    reserve, held = storage.backend.reserve, []
+    reserve = storage.backend.reserve
+    held: list[bool] = []
 
     def placing(counts: Any) -> Any:
         if not held:

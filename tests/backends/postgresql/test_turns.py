@@ -18,8 +18,11 @@ from tests.backends.postgresql.test_faults import add, ids, tag, until
 Ask = Callable[..., list[tuple[Any, ...]]]
 Open = Callable[..., PostgresqlBackend]
 pytestmark = pytest.mark.postgresql
-HELD = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+OURS = """FROM pg_locks WHERE locktype = 'advisory'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+"""Other tests use the same server."""
+HELD = f"SELECT count(*) {OURS} AND granted"
+WAITING = f"SELECT count(*) {OURS} AND NOT granted"
 
 
 @contextmanager
@@ -95,7 +98,7 @@ def test_killed_connection_ends_a_turn_and_nothing_else(
     backend: PostgresqlBackend, ask: Ask
 ) -> None:
     with backend.turn("a", Chain, 1):
-        ask("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        ask(f"SELECT pg_terminate_backend(pid) {OURS}")
         until(lambda: ask(HELD) == [(0,)])
         with pytest.raises(ConnectionLost):
             ids(backend)

@@ -23,6 +23,7 @@ from loki_storage.errors import (
     StorageDamaged,
     Unavailable,
 )
+from loki_storage.lines import ARRAYS
 from loki_storage.memory import MemoryBackend
 from loki_storage.models import KINDS, Chain, Document, Record, Tag
 from loki_storage.protocol import Backend
@@ -309,6 +310,7 @@ CALLS: dict[str, Callable[[SqliteBackend], object]] = {
     "count": lambda b: b.count(EVERYTHING),
     "exists": lambda b: b.exists(EVERYTHING),
     "aggregate": lambda b: b.aggregate(EVERYTHING),
+    "lines": lambda b: list(b.lines(EVERYTHING, ["id"], ARRAYS)),
     "rows": lambda b: b.rows(EVERYTHING, ["id"]),
     "search": lambda b: b.search(EVERYTHING),
     "explain": lambda b: b.explain(EVERYTHING),
