@@ -237,7 +237,8 @@ Select = Callable[[Query], Iterator[Any]]
 
 def merged(query: Query, pending: Pending, committed: Select, view: Select) -> Iterator[Any]:
     """The answer over committed and pending rows; ``view`` reads as the session does."""
-    query = query.evolve(where=_resolved(query.where, pending, view))
+    if pending.touches(_kinds_in(query.where)):
+        query = query.evolve(where=_resolved(query.where, pending, view))
     written = pending.views(query.kind)
     there = [record for record in written.values() if record is not None]
     matches = matcher(query, _members_among(there, view))
@@ -249,7 +250,7 @@ def merged(query: Query, pending: Pending, committed: Select, view: Select) -> I
 def _enough(query: Query, written: Mapping[int, object]) -> Query:
     """The query for as many committed rows as the answer can need."""
     if query.limit is None:
-        return query.evolve(offset=0)
+        return query.evolve(offset=0) if query.offset else query
     enough = query.offset + query.limit + len(written)
     return query.evolve(offset=0, limit=min(enough, MAXIMUM_WINDOW))
 

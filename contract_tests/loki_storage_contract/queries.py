@@ -1,6 +1,8 @@
 """Any query of a kind, over near values, so that it matches some rows and not others (QRY)."""
 
 from collections.abc import Iterator
+from functools import partial
+from itertools import product
 from typing import Any
 
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ from loki_storage.query import (
 from loki_storage.values import Integer, Json, Number, Time, Word
 from loki_storage.values import Text as TextDomain
 from loki_storage_contract.records import TENANTS
-from loki_storage_contract.values import NEAR_JSON, NEAR_TEXTS, near, remembered
+from loki_storage_contract.values import NEAR_JSON, NEAR_TEXTS, near, near_value, remembered
 
 __all__ = [
     "any_kind",
@@ -38,80 +40,99 @@ __all__ = [
 ]
 
 any_kind = st.sampled_from(list(KINDS.values()))
-_paths = st.lists(st.sampled_from(["a", "b", 0, 1]), max_size=3)
+_tenants = st.sampled_from([TENANTS[0], None])
+_limits = st.none() | st.integers(0, 6)
+_offsets = st.sampled_from([0, 0, 0, 1, 2])
+_with_cursor = st.sampled_from([False, False, True])
+_paths = [*(p for length in range(3) for p in product(("a", "b", 0, 1), repeat=length)), ("a", "b", 1)]
 
 
 @st.composite
 def queries(draw: st.DrawFn, kind: Kind) -> Query:
     """Any query of the kind, of the first tenant or across both."""
-    tenant = draw(st.sampled_from([TENANTS[0], None]))
-    where, order = draw(conditions(kind, tenant)), draw(orders(kind))
-    query = Query(kind, tenant, where, order, draw(st.none() | st.integers(0, 6)))
-    after = draw(st.none() | st.none() | _cursors(query))
-    return query.evolve(offset=draw(st.sampled_from([0, 0, 0, 1, 2])), after=after)
+    tenant = draw(_tenants)
+    where, order, limit = draw(conditions(kind, tenant)), draw(orders(kind)), draw(_limits)
+    query = Query(kind, tenant, where, order, limit, draw(_offsets))
+    return query.evolve(after=_cursor(draw, query)) if draw(_with_cursor) else query
+
+
+def _cursor(draw: st.DrawFn, query: Query) -> tuple[Any, ...]:
+    domains = [query.kind.domains[order.field] for order in query.total_order]
+    return tuple(draw(near_value(domain)) for domain in domains)
 
 
 @remembered
 def orders(kind: Kind) -> st.SearchStrategy[list[Order]]:
     """Up to two keys to order by."""
     fields = [field for field, domain in kind.domains.items() if domain.orderable]
-    return st.lists(st.builds(Order, st.sampled_from(fields), st.booleans()), max_size=2)
+    keys = [Order(field, descending) for field in fields for descending in (False, True)]
+    return st.lists(st.sampled_from(keys), max_size=2)
 
 
 @remembered
 def conditions(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStrategy[Condition]:
     """Any condition that a query of the kind accepts."""
-    return st.recursive(
-        leaves(kind, tenant, nesting),
-        lambda inner: (
-            st.builds(Not, inner)
-            | st.builds(And, st.lists(inner, max_size=3))
-            | st.builds(Or, st.lists(inner, max_size=3))
-        ),
-        max_leaves=4,
-    )
+    leaf = leaves(kind, tenant, nesting)
+    return _nested(leaf, _nested(leaf, leaf))
+
+
+def _nested(
+    leaf: st.SearchStrategy[Condition], inner: st.SearchStrategy[Condition]
+) -> st.SearchStrategy[Condition]:
+    """A leaf as often as an inner condition in ``Not``, or up to three in ``And`` and ``Or``."""
+    several = st.lists(inner, max_size=3)
+    return _any_of(leaf, leaf, leaf, inner.map(Not), several.map(And), several.map(Or))
+
+
+def _any_of(*strategies: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    """As ``one_of``, which flattens: then many leaves would leave little to the others."""
+    return st.sampled_from(strategies).flatmap(lambda chosen: chosen)
 
 
 @remembered
 def leaves(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStrategy[Condition]:
     """Conditions without And, Or and Not; ``InQuery`` so deep."""
     plain = [leaf for field in kind.domains for leaf in _leaves(kind, field)]
-    return st.one_of([*plain, in_queries(kind, tenant, nesting)] if nesting else plain)
+    return _any_of(*plain, *([in_queries(kind, tenant, nesting)] if nesting else []))
 
 
 def _leaves(kind: Kind, field: str) -> Iterator[st.SearchStrategy[Condition]]:
-    domain, name = kind.domains[field], st.just(field)
+    """Listed rather than built: to build a value costs more than to run its query."""
+    domain = kind.domains[field]
     yield st.just(IsNull(field))
     if isinstance(domain, Json):
-        yield st.builds(JsonEquals, name, _paths, st.sampled_from([1, 1.0, None, *NEAR_JSON]))
+        wanted = [1, 1.0, None, *NEAR_JSON]
+        yield st.sampled_from([JsonEquals(field, *pair) for pair in product(_paths, wanted)])
         return
     values = [value for value in near(domain) if value is not None]
-    yield st.builds(In, name, st.lists(st.sampled_from([*values, None]), max_size=3))
-    yield st.builds(Compare, name, st.sampled_from(["eq", "ne"]), st.sampled_from([*values, None]))
+    yield st.lists(st.sampled_from([*values, None]), max_size=3).map(partial(In, field))
+    either = product(["eq", "ne"], [*values, None])
+    yield st.sampled_from([Compare(field, *pair) for pair in either])
     if domain.orderable:
-        comparisons = st.sampled_from(["lt", "le", "gt", "ge"])
-        yield st.builds(Compare, name, comparisons, st.sampled_from(values))
+        bounds = product(["lt", "le", "gt", "ge"], values)
+        yield st.sampled_from([Compare(field, *pair) for pair in bounds])
     if isinstance(domain, TextDomain) and not (isinstance(domain, Word) and not domain.open):
-        tests = st.sampled_from(["contains", "starts_with", "ends_with"])
-        yield st.builds(Text, tests, name, st.sampled_from(NEAR_TEXTS), st.booleans())
+        tests = product(["contains", "starts_with", "ends_with"], NEAR_TEXTS, [True, False])
+        yield st.sampled_from([Text(op, field, text, case) for op, text, case in tests])
 
 
+@remembered
 def in_queries(kind: Kind, tenant: str | None, nesting: int) -> st.SearchStrategy[Condition]:
     """Membership among ids of another kind, or of the same one."""
-    fields = st.sampled_from(["id", *(reference.field for reference in kind.references)])
-    others: st.SearchStrategy[Kind] = st.sampled_from([Document, Tag, Validation])
-    return others.flatmap(
-        lambda other: st.builds(
-            lambda field, where: InQuery(field, Query(other, tenant, where), "id"),
-            fields,
-            conditions(other, tenant, nesting - 1),
+    fields = ["id", *(reference.field for reference in kind.references)]
+    return _any_of(
+        *(
+            conditions(other, tenant, nesting - 1).map(partial(_among, field, other, tenant))
+            for field, other in product(fields, _others)
         )
     )
 
 
-def _cursors(query: Query) -> st.SearchStrategy[tuple[Any, ...]]:
-    domains = [query.kind.domains[order.field] for order in query.total_order]
-    return st.tuples(*(st.sampled_from(near(domain)) for domain in domains))
+_others: list[Kind] = [Document, Tag, Validation]
+
+
+def _among(field: str, other: Kind, tenant: str | None, where: Condition) -> Condition:
+    return InQuery(field, Query(other, tenant, where), "id")
 
 
 @remembered

@@ -55,6 +55,7 @@ def _plain(kind: Kind) -> dict[str, Any]:
 _KEY = ("id", "tenant_id")
 
 
+@remembered
 def record_of(kind: Kind, id: int, tenant: str = TENANTS[0]) -> st.SearchStrategy[Any]:
     """Any record of the kind, hostile values included; references stay 1 or NULL."""
     fixed = {**{field: st.just(1) for field in _references(kind)}, "id": st.just(id)}
@@ -118,7 +119,10 @@ def _built(
     kind: Kind, draw: Any, fixed: Mapping[str, st.SearchStrategy[Any]]
 ) -> st.SearchStrategy[Any]:
     fields = {name: fixed.get(name, draw(domain)) for name, domain in kind.domains.items()}
-    return st.fixed_dictionaries(fields).map(lambda drawn: kind(**drawn))
+    # Not fixed_dictionaries: it draws an order of the keys as well.
+    return st.tuples(*fields.values()).map(
+        lambda values: kind(**dict(zip(fields, values, strict=True)))
+    )
 
 
 def _references(kind: Kind) -> list[str]:

@@ -138,11 +138,13 @@ def _hostile(domain: Domain) -> list[Any]:
     return _near(domain)
 
 
+@remembered
 def near_value(domain: Domain) -> st.SearchStrategy[Any]:
     """One of the near values."""
     return st.sampled_from(near(domain))
 
 
+@remembered
 def any_value(domain: Domain) -> st.SearchStrategy[Any]:
     """Any legal value, the hostile ones often."""
     legal = _any_value(domain)
