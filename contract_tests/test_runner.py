@@ -1,7 +1,13 @@
 """Runs of the kit: verdicts are not vacuous, and failures tell how to see them again."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import date
+from threading import Event
 from typing import Any
 
 import attrs
@@ -18,8 +24,10 @@ from loki_storage_contract import (
     Waiver,
     run_target,
 )
+from loki_storage_contract.deadlines import Hung
 from loki_storage_contract.faults import Proxy
 from loki_storage_contract.references import memory_target
+from loki_storage_contract.runner import Stores, checks_to_run
 from loki_storage_contract.verdicts import Cell, Result, verdict_of
 
 SMOKE = PROFILES["smoke"]
@@ -159,3 +167,96 @@ def test_cells_add_up_over_checks() -> None:
     two = CheckResult(name="2", laws=(), outcome="passed", cells=(Cell("restore", "ok", 3, False),))
     result = Result(target="t", profile="ci", seed=0, checks=(one, two), verdicts={})
     assert result.cells == (Cell("restore", "ok", 5, True),)
+
+
+class Stuck(Proxy):
+    """Never answers a count."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryBackend("stuck"))
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def count(self, query: Query) -> int:
+        Event().wait()
+        return 0
+
+
+def test_backend_that_hangs_fails_and_the_run_goes_on() -> None:
+    impatient = attrs.evolve(SMOKE, patience=0.3)
+    checks = ["qry8_counts_are_about_all_that_matches", "val2_hostile_texts_are_different_names"]
+    result = run(Stuck, impatient, checks=checks)
+    ((check, failure),) = result.failures
+    assert check.laws == ("QRY-8",)
+    assert failure.error == "Hung: nothing came back within 0.3 s"
+    assert "Event().wait()" in failure.details
+    assert result.verdicts["VAL-2"].outcome == "passed"
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_examples_of_a_property_have_their_time_each() -> None:
+    unhurried = attrs.evolve(SMOKE, examples=40, patience=0.4)
+    checks = ["qry8_counts_are_those_of_the_stream"]
+    assert run_target(memory_target(), unhurried, checks=checks, today=TODAY).ok
+
+
+def test_less_time_is_given_after_each_that_hung() -> None:
+    for before, after in ((60.0, 30.0), (8.0, 5.0), (1.0, 1.0)):
+        stores = Stores(memory_target(), before)
+        with pytest.raises(Hung), stores.use():
+            raise Hung(before)
+        assert stores.patience == after
+
+
+def run_script(code: str) -> str:
+    """In a process without other threads, as the command line is one: it forks."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+SHARED = """
+import json, os
+from loki_storage_contract import run_target
+from loki_storage_contract.references import memory_target
+{setup}
+result = run_target(memory_target(), "smoke", laws=["QRY-3", "BAT-9", "VAL-2", "ACC-1"], jobs=2)
+print(json.dumps([(check.name, check.outcome, check.examples) for check in result.checks]))
+"""
+
+
+def test_work_that_is_shared_gives_the_same_result() -> None:
+    alone = run_target(memory_target(), SMOKE, laws=["QRY-3", "BAT-9", "VAL-2", "ACC-1"])
+    shared = json.loads(run_script(SHARED.format(setup="")))
+    assert shared == [[check.name, check.outcome, check.examples] for check in alone.checks]
+
+
+def test_check_that_ends_its_process_fails() -> None:
+    setup = """
+from loki_storage.memory import MemoryBackend
+MemoryBackend.count = lambda self, query: os._exit(7)
+"""
+    checks = json.loads(run_script(SHARED.format(setup=setup)))
+    outcomes = {name: outcome for name, outcome, _ in checks}
+    assert outcomes["qry3_nothing_is_asked_for"] == "passed"
+    assert "failed" in outcomes.values()
+
+
+def test_processes_never_share_a_store() -> None:
+    with pytest.raises(ValueError, match="one job"):
+        run(laws=["QRY-3"], jobs=2)
+
+
+def test_first_failure_comes_among_the_first_checks() -> None:
+    """Scenarios that take milliseconds are run before anything that takes seconds."""
+    order = checks_to_run((), (), "ci")
+    kinds = [bool(check.drawn) or isinstance(check.function, type) for check in order]
+    assert kinds.index(True) > 60
+    assert not any("processes" in check.needs for check in order[: kinds.index(True)])

@@ -1,5 +1,6 @@
 """From a name and a URL to what is judged: for the command line and for pytest's options."""
 
+import os
 import traceback
 from collections.abc import Collection
 from contextlib import suppress
@@ -11,10 +12,11 @@ import attrs
 from loki_storage.errors import PluginError, StorageError
 from loki_storage.plugins import find_backend, plugin_manager
 from loki_storage.protocol import Backend, BackendSpec
+from loki_storage_contract.forks import CAN_FORK
 from loki_storage_contract.reports.report import Subject
 from loki_storage_contract.target import BackendTarget
 
-__all__ = ["TARGETS", "check_store", "choose_target", "leave_empty", "subject_of"]
+__all__ = ["TARGETS", "check_store", "choose_target", "jobs_for", "leave_empty", "subject_of"]
 
 TARGETS = "loki_storage_contract"
 """The group of entry points by which a plugin offers its target: ``target(url or None)``."""
@@ -43,6 +45,13 @@ def choose_target(name: str | None, url: str | None, claims: Collection[str] = (
         )
     claimed: Any = dict.fromkeys(claims, True)
     return attrs.evolve(target, **claimed)
+
+
+def jobs_for(target: BackendTarget) -> int:
+    """How many processes share the work unless somebody says so: one per core, four at most."""
+    if target.fresh is None or not CAN_FORK:
+        return 1
+    return min(4, os.cpu_count() or 1)
 
 
 def check_store(target: BackendTarget, *, wipe: bool) -> None:

@@ -147,6 +147,11 @@ class World:
         }
 
     @property
+    def reviewed(self) -> tuple[object, object]:
+        """Every validation and correction."""
+        return self.validations, self.corrections
+
+    @property
     def heads(self) -> Iterator[tuple[Document, Version]]:
         for document in self.documents.values():
             if document.head is not None:

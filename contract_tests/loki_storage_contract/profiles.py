@@ -30,6 +30,8 @@ class Profile:
     """Whether each cell that a rule must reach has to be reached, and exhaustive checks run."""
     processes: bool = True
     """Whether checks run that start processes of their own: those take seconds."""
+    patience: float = 60.0
+    """Seconds until an example that has not come to its end counts as hung."""
     seed: int = 0
 
     def seeded(self, seed: int | None = None) -> Self:
@@ -72,10 +74,10 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("smoke", 10, 30, thorough=False, processes=False),
+        Profile("smoke", 10, 30, thorough=False, processes=False, patience=20),
         Profile("ci", 100, 50),
-        Profile("nightly", 2000, 100, repeatable=False),
-        Profile("soak", 20_000, 200, repeatable=False),
+        Profile("nightly", 2000, 100, repeatable=False, patience=120),
+        Profile("soak", 20_000, 200, repeatable=False, patience=240),
     )
 }
 

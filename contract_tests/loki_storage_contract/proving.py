@@ -1,26 +1,28 @@
 """Proves the kit: each faulty backend, in a fresh process, is found by its own law run alone.
 
 Odd but correct backends must pass everything. What comes out is the kill matrix, law x fault.
-``python -m loki_storage_contract.proving NAME`` is what such a process runs.
+``python -m loki_storage_contract.proving`` imports the kit once, and forks for each fault.
 """
 
 import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from time import perf_counter
 from typing import Any, Literal
 
 import attrs
 
 from loki_storage_contract.faulty import FAULTS, ODD, odd_target
-from loki_storage_contract.faulty.catalogue import forget
+from loki_storage_contract.forks import Ended, Tell, forked
 from loki_storage_contract.inventory import BACKEND, LAWS
 from loki_storage_contract.profiles import PROFILES
 from loki_storage_contract.registry import CHECKS, checks_of
-from loki_storage_contract.runner import effort, judge
+from loki_storage_contract.runner import Stores, effort, judge
 from loki_storage_contract.target import BackendTarget
 
 __all__ = ["Mode", "Proof", "Proofs", "names", "prove"]
@@ -28,8 +30,10 @@ __all__ = ["Mode", "Proof", "Proofs", "names", "prove"]
 Mode = Literal["own", "every", "others"]
 """Which checks a fault meets: those of its own law, until one fails; one by one those of every law;
 or all but those of its own law, until one fails."""
-TIMEOUT = 1800
-"""Seconds until a process that hangs is ended; a fault that makes the kit hang is not found."""
+TIMEOUT = 900
+"""Seconds until a process is ended; a fault that makes the kit itself hang is not found."""
+PATIENCE = 20.0
+"""Seconds until an example counts as hung."""
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +142,7 @@ def prove(
     *,
     part: str = "1/1",
     mode: Mode = "own",
+    profile: str = "ci",
     jobs: int | None = None,
     tell: Callable[[Proof], None] = lambda proof: None,
 ) -> Proofs:
@@ -149,12 +154,13 @@ def prove(
     for name in wanted:
         _law_of(name)
     started = perf_counter()
-    found = []
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        for proof in pool.map(lambda name: _in_a_process(name, mode), wanted):
-            found.append(proof)
-            tell(proof)
-    return Proofs(proofs=tuple(found), seconds=perf_counter() - started, part=part)
+    found: dict[str, Proof] = {}
+    for name, told in _answers(wanted, mode, profile, jobs or os.cpu_count() or 1):
+        found[name] = _proof(name, mode, **told)
+        tell(found[name])
+    lost = "the process that proves ended before"
+    proofs = [found.get(name) or _proof(name, mode, (), 0.0, lost) for name in wanted]
+    return Proofs(proofs=tuple(proofs), seconds=perf_counter() - started, part=part)
 
 
 def _law_of(name: str) -> str | None:
@@ -163,22 +169,7 @@ def _law_of(name: str) -> str | None:
     return FAULTS[name].law
 
 
-def _in_a_process(name: str, mode: Mode) -> Proof:
-    started = perf_counter()
-    command = [sys.executable, "-m", "loki_storage_contract.proving", name, mode]
-    path = os.pathsep.join(filter(None, sys.path))
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            env={**os.environ, "PYTHONPATH": path},
-            check=False,
-        )
-        failed, error = _answer(done.stdout), done.stderr if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        failed, error = (), f"it did not end within {TIMEOUT} s"
+def _proof(name: str, mode: Mode, failed: Sequence[str], seconds: float, error: str) -> Proof:
     fault = FAULTS.get(name)
     return Proof(
         name=name,
@@ -186,18 +177,63 @@ def _in_a_process(name: str, mode: Mode) -> Proof:
         base="memory" if fault is None else fault.base,
         text=(ODD[name].__doc__ or "").partition("\n")[0] if fault is None else fault.text,
         mode=mode,
-        failed=failed,
-        seconds=perf_counter() - started,
+        failed=tuple(failed),
+        seconds=seconds,
         error=error,
     )
 
 
-def _answer(output: str) -> tuple[str, ...]:
-    lines = output.strip().splitlines()
-    return tuple(json.loads(lines[-1])) if lines else ()
+def _answers(
+    wanted: Sequence[str], mode: Mode, profile: str, jobs: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What comes of each, as it comes. The process that forks has no threads and no tests in it."""
+    asked = [mode, profile, str(jobs), *wanted]
+    command = [sys.executable, "-m", "loki_storage_contract.proving", *asked]
+    path = os.pathsep.join(filter(None, sys.path))
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                name, told = json.loads(line)
+                yield name, told
+        finally:
+            process.terminate()
 
 
-def _failing(target: BackendTarget, law: str | None, mode: Mode) -> Iterator[str]:
+def _serve(mode: Mode, profile: str, jobs: int, wanted: Sequence[str]) -> None:
+    """A line of JSON for each fault, when its process has ended."""
+    programs = [partial(_prove_one, name, mode, profile) for name in wanted]
+    answers: dict[int, dict[str, Any]] = {}
+    for number, told in forked(programs, jobs, TIMEOUT):
+        if isinstance(told, Ended):
+            answer = answers.pop(number, None) or _broken(told)
+            print(json.dumps([wanted[number], answer]), flush=True)
+        else:
+            answers[number] = told
+
+
+def _broken(ended: Ended) -> dict[str, Any]:
+    late = f"it did not end within {TIMEOUT} s"
+    error = late if ended.code is None else f"its process ended with exit code {ended.code}"
+    return {"failed": (), "seconds": 0.0, "error": error}
+
+
+def _prove_one(name: str, mode: Mode, profile: str, tell: Tell) -> None:
+    started, law = perf_counter(), _law_of(name)
+    target = odd_target(name) if law is None else FAULTS[name].target()
+    failed: list[str] = []
+    try:
+        failing = _failing(target, law, mode, profile)
+        failed += failing if law is None or mode == "every" else islice(failing, 1)
+        error = ""
+    except Exception:
+        error = traceback.format_exc()
+    tell({"failed": failed, "seconds": perf_counter() - started, "error": error})
+
+
+def _failing(target: BackendTarget, law: str | None, mode: Mode, profile: str) -> Iterator[str]:
     """The checks that the target fails, one after the other, quick ones first."""
     if law is None:
         asked: Sequence[Any] = list(CHECKS.values())
@@ -205,10 +241,12 @@ def _failing(target: BackendTarget, law: str | None, mode: Mode) -> Iterator[str
         asked = checks_of(law)
     else:
         asked = [c for c in CHECKS.values() if mode == "every" or law not in c.laws]
-    profile = attrs.evolve(PROFILES["ci"], shrink=False)
-    for check in sorted(asked, key=effort):
-        if judge(target, check, profile).outcome == "failed":
-            yield check.name
+    chosen = attrs.evolve(PROFILES[profile], shrink=False, patience=PATIENCE)
+    with Stores(target, PATIENCE) as stores:
+        for check in sorted(asked, key=effort):
+            wanted = mode == "own" or chosen.includes(check.needs)
+            if wanted and judge(target, check, chosen, stores).outcome == "failed":
+                yield check.name
 
 
 def untested_laws() -> list[str]:
@@ -217,23 +255,5 @@ def untested_laws() -> list[str]:
     return [law.id for law in LAWS.values() if law.scope == BACKEND and law.id not in told]
 
 
-def _main(name: str, mode: Mode) -> None:
-    law = _law_of(name)
-    target = odd_target(name) if law is None else FAULTS[name].target()
-    try:
-        failing = _failing(target, law, mode)
-        found = list(failing) if law is None or mode == "every" else [*_first(failing)]
-    finally:
-        if law is not None:
-            forget(target)
-    print(json.dumps(found))
-
-
-def _first(failing: Iterator[str]) -> Iterator[str]:
-    found = next(failing, None)
-    if found is not None:
-        yield found
-
-
 if __name__ == "__main__":
-    _main(sys.argv[1], sys.argv[2])  # type: ignore[arg-type]
+    _serve(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])  # type: ignore[arg-type]

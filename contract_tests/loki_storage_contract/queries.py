@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from loki_storage.models import KINDS, Document, Kind, Tag, Validation
-from loki_storage.protocol import Count, Day, Max, Measure, Min, Sum
+from loki_storage.protocol import Count, CountDistinct, Day, Max, Measure, Min, Sum
 from loki_storage.query import (
     And,
     Compare,
@@ -18,10 +18,12 @@ from loki_storage.query import (
     IsNull,
     JsonEquals,
     Not,
+    Operator,
     Or,
     Order,
     Query,
     Text,
+    TextOperator,
 )
 from loki_storage.values import Integer, Json, Number, Time, Word
 from loki_storage.values import Text as TextDomain
@@ -44,7 +46,11 @@ _tenants = st.sampled_from([TENANTS[0], None])
 _limits = st.none() | st.integers(0, 6)
 _offsets = st.sampled_from([0, 0, 0, 1, 2])
 _with_cursor = st.sampled_from([False, False, True])
-_paths = [*(p for length in range(3) for p in product(("a", "b", 0, 1), repeat=length)), ("a", "b", 1)]
+_steps: list[str | int] = ["a", "b", 0, 1]
+_paths = [path for length in range(3) for path in product(_steps, repeat=length)]
+_EQUAL: list[Operator] = ["eq", "ne"]
+_ORDERED: list[Operator] = ["lt", "le", "gt", "ge"]
+_TESTS: list[TextOperator] = ["contains", "starts_with", "ends_with"]
 
 
 @st.composite
@@ -79,9 +85,9 @@ def conditions(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStr
 def _nested(
     leaf: st.SearchStrategy[Condition], inner: st.SearchStrategy[Condition]
 ) -> st.SearchStrategy[Condition]:
-    """A leaf as often as an inner condition in ``Not``, or up to three in ``And`` and ``Or``."""
+    """A leaf, an inner condition in ``Not``, up to three in ``And`` and ``Or``."""
     several = st.lists(inner, max_size=3)
-    return _any_of(leaf, leaf, leaf, inner.map(Not), several.map(And), several.map(Or))
+    return _any_of(leaf, leaf, inner.map(Not), several.map(And), several.map(Or))
 
 
 def _any_of(*strategies: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
@@ -93,26 +99,29 @@ def _any_of(*strategies: st.SearchStrategy[Condition]) -> st.SearchStrategy[Cond
 def leaves(kind: Kind, tenant: str | None, nesting: int = 2) -> st.SearchStrategy[Condition]:
     """Conditions without And, Or and Not; ``InQuery`` so deep."""
     plain = [leaf for field in kind.domains for leaf in _leaves(kind, field)]
-    return _any_of(*plain, *([in_queries(kind, tenant, nesting)] if nesting else []))
+    across = [in_queries(kind, tenant, nesting)] * (len(plain) // 10 + 1) if nesting else []
+    return _any_of(*plain, *across)
 
 
 def _leaves(kind: Kind, field: str) -> Iterator[st.SearchStrategy[Condition]]:
     """Listed rather than built: to build a value costs more than to run its query."""
     domain = kind.domains[field]
-    yield st.just(IsNull(field))
+    if domain.nullable:
+        yield st.just(IsNull(field))
     if isinstance(domain, Json):
         wanted = [1, 1.0, None, *NEAR_JSON]
-        yield st.sampled_from([JsonEquals(field, *pair) for pair in product(_paths, wanted)])
+        pairs = product(_paths, wanted)
+        yield st.sampled_from([JsonEquals(field, path, value) for path, value in pairs])
         return
     values = [value for value in near(domain) if value is not None]
     yield st.lists(st.sampled_from([*values, None]), max_size=3).map(partial(In, field))
-    either = product(["eq", "ne"], [*values, None])
-    yield st.sampled_from([Compare(field, *pair) for pair in either])
+    either = product(_EQUAL, [*values, None])
+    yield st.sampled_from([Compare(field, op, value) for op, value in either])
     if domain.orderable:
-        bounds = product(["lt", "le", "gt", "ge"], values)
-        yield st.sampled_from([Compare(field, *pair) for pair in bounds])
+        bounds = product(_ORDERED, values)
+        yield st.sampled_from([Compare(field, op, value) for op, value in bounds])
     if isinstance(domain, TextDomain) and not (isinstance(domain, Word) and not domain.open):
-        tests = product(["contains", "starts_with", "ends_with"], NEAR_TEXTS, [True, False])
+        tests = product(_TESTS, NEAR_TEXTS, [True, False])
         yield st.sampled_from([Text(op, field, text, case) for op, text, case in tests])
 
 
@@ -148,5 +157,7 @@ def measures(kind: Kind) -> st.SearchStrategy[list[Measure]]:
     """What an aggregate measures."""
     numbers = [f for f, domain in kind.domains.items() if isinstance(domain, Integer | Number)]
     ordered = [field for field, domain in kind.domains.items() if domain.orderable]
+    plain = [field for field, domain in kind.domains.items() if not isinstance(domain, Json)]
     found: list[Measure] = [Count(), *map(Sum, numbers), *map(Min, ordered), *map(Max, ordered)]
+    found += map(CountDistinct, plain)
     return st.lists(st.sampled_from(found), min_size=1, max_size=3)

@@ -1,9 +1,10 @@
 """The backends that everybody has: a failure found elsewhere is looked for on them first."""
 
-import atexit
+import os
 import shutil
 import tempfile
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 from loki_storage_contract.target import BackendTarget
@@ -13,22 +14,27 @@ __all__ = ["memory_target", "references_before", "sqlite_target"]
 _MEMORY, _SQLITE = "memory", "sqlite"
 
 
-@cache
 def memory_target() -> BackendTarget:
-    """The reference backend."""
-    return BackendTarget.of_url(_MEMORY, "memory://loki-contract-reference")
+    """The reference backend, in the memory of this process."""
+    target = BackendTarget.of_url(_MEMORY, "memory://loki-contract-reference")
+    return target.made_by(memory_target)
 
 
-@cache
 def sqlite_target() -> BackendTarget:
     """SQLite in a folder that goes with the process."""
+    target = BackendTarget.of_url(
+        _SQLITE, f"sqlite:///{_folder(os.getpid())}/loki.db", durable=True, processes=True
+    )
+    return target.made_by(sqlite_target)
+
+
+@cache
+def _folder(process: int) -> str:
     # In memory where there is such a folder: what is proved is the same, and disks are spared.
     shared = Path("/dev/shm")
     folder = tempfile.mkdtemp("", "loki-contract-", shared if shared.is_dir() else None)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return BackendTarget.of_url(
-        _SQLITE, f"sqlite:///{folder}/loki.db", durable=True, processes=True
-    )
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)  # also where atexit does not run
+    return folder
 
 
 def references_before(target: BackendTarget) -> list[BackendTarget]:

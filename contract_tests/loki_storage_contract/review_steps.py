@@ -21,13 +21,13 @@ __all__ = ["REVIEWS", "Perform", "hide_reviews", "show_reviews", "step"]
 VALIDATIONS = [
     *["create_validation"] * 2,
     *["start_validation"] * 2,
-    *["add_results"] * 2,
-    *["complete_validation", "fail_validation", "cancel_validation"],
+    *["add_results", "complete_validation"] * 2,
+    *["fail_validation", "cancel_validation"],
 ]
 CORRECTIONS = [
     *["create_correction"] * 2,
-    *["apply_correction"] * 2,
-    *["apply_corrections", "revert_correction", "reject_correction", "update_correction"],
+    *["apply_correction", "revert_correction", "update_correction"] * 2,
+    *["apply_corrections", "reject_correction"],
 ]
 REVIEWS = [*VALIDATIONS, *CORRECTIONS]
 

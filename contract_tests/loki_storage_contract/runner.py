@@ -3,17 +3,19 @@
     result = run_target(BackendTarget.of_url("acme", "acme://..."), "ci")
     assert result.ok
 
-Scenarios come first, then properties, then state machines: the first failure of a backend that is
-being written appears within seconds.
+Scenarios come first: the first failure of a backend that is being written appears within seconds.
+An example that hangs fails, and the run goes on.
 """
 
+import multiprocessing
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Self
+from typing import Any, Self
 
 import attrs
 import pytest
@@ -21,6 +23,8 @@ from hypothesis import given, seed
 from hypothesis.stateful import run_state_machine_as_test
 
 import loki_storage_contract.laws  # noqa: F401 - registers the checks
+from loki_storage_contract.deadlines import Hung, deadline
+from loki_storage_contract.forks import Ended, Tell, forked
 from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.inventory import BACKEND
 from loki_storage_contract.profiles import PROFILES, Profile
@@ -41,9 +45,11 @@ from loki_storage_contract.verdicts import (
 
 __all__ = ["FAILURES", "Trial", "checks_to_run", "effort", "judge", "run_check", "run_target"]
 
-FAILURES = (Exception, pytest.fail.Exception)
-"""What a check raises when it fails; the second is no ``Exception``."""
+FAILURES = (Exception, pytest.fail.Exception, Hung)
+"""What a check raises when it fails; the last two are no ``Exception``."""
 CLAIMS = ("durable", "processes")
+LEAST_PATIENCE = 5.0
+"""Seconds that an example may take even where others hung before it."""
 
 
 def run_target(
@@ -55,20 +61,24 @@ def run_target(
     seed: int | None = None,
     waivers: Iterable[Waiver] = (),
     today: date | None = None,
+    jobs: int = 1,
     tell: Callable[[CheckResult], None] = lambda result: None,
 ) -> Result:
     """Judge a target: of all laws, or of some, or by some checks.
 
-    ``seed`` repeats a run of a random profile; ``tell`` is called after each check. Raises
-    ``KeyError`` for an unknown profile, law or check, never for anything that the target does.
+    ``seed`` repeats a run of a random profile; ``jobs``: how many processes share the work, where
+    the target is ``fresh`` in each; ``tell`` is called after each check. Raises ``KeyError`` for an
+    unknown profile, law or check, ``ValueError`` for jobs that would share one store, never for
+    anything that the target does.
     """
     chosen = (PROFILES[profile] if isinstance(profile, str) else profile).seeded(seed)
     started = perf_counter()
-    results = []
-    with Stores(target) as stores:
-        for check in checks_to_run(laws, checks, chosen):
-            results.append(judge(target, check, chosen, stores))
-            tell(results[-1])
+    to_run = checks_to_run(laws, checks, chosen)
+    found: dict[str, CheckResult] = {}
+    for result in _judged(target, to_run, chosen, jobs):
+        found[result.name] = result
+        tell(result)
+    results = [found[check.name] for check in to_run]
     asked = laws or ({law for r in results for law in r.laws} if checks else ALL_LAWS)
     waived = {waiver.law: waiver for waiver in waivers}
     _known(waived)
@@ -113,15 +123,72 @@ def _known(laws: Iterable[str]) -> None:
             raise KeyError(law)
 
 
-def effort(check: Check) -> tuple[bool, bool, bool, bool]:
-    """What to run first: laws that a backend can break, and what takes the least time.
+def effort(check: Check) -> int:
+    """What to run first: scenarios, and among them laws that a backend can break.
 
     Where a batch does not do what it should, nearly everything else fails as well: what is told
-    first should be the cause.
+    first should be the cause. What takes longest stands before the last properties, so that
+    processes that share the work end at about the same time.
     """
-    machine = isinstance(check.function, type)
     above = ALL_LAWS[check.laws[0]].scope != BACKEND
-    return machine, "processes" in check.needs, above, bool(check.drawn)
+    if isinstance(check.function, type):
+        return 3
+    if "processes" in check.needs:
+        return 4
+    return (5 if above else 1) if check.drawn else (2 if above else 0)
+
+
+def _judged(
+    target: BackendTarget, checks: list[Check], profile: Profile, jobs: int
+) -> Iterator[CheckResult]:
+    """The results as they come."""
+    if jobs > 1:
+        yield from _side_by_side(target, checks, profile, jobs)
+        return
+    with Stores(target, profile.patience) as stores:
+        for check in checks:
+            yield judge(target, check, profile, stores)
+
+
+def _side_by_side(
+    target: BackendTarget, checks: list[Check], profile: Profile, jobs: int
+) -> Iterator[CheckResult]:
+    """By several processes, each with a store of its own: whoever is free takes the next check."""
+    if target.fresh is None:
+        raise ValueError("processes would empty each other's store; run it with one job")
+    taken, missing = multiprocessing.get_context("fork").Value("i", 0), {c.name: c for c in checks}
+    codes = []
+    for _, told in forked([partial(_work, target, checks, profile, taken)] * jobs, jobs):
+        if isinstance(told, Ended):
+            codes.append(told.code)
+        else:
+            del missing[told.name]
+            yield told
+    for check in missing.values():
+        yield _lost(target, check, profile, f"its process ended (exit codes {codes})")
+
+
+def _work(
+    target: BackendTarget, checks: list[Check], profile: Profile, taken: Any, tell: Tell
+) -> None:
+    assert target.fresh is not None
+    own = target.fresh()
+    with Stores(own, profile.patience) as stores:
+        while True:
+            with taken.get_lock():
+                number = taken.value
+                taken.value += 1
+            if number >= len(checks):
+                return
+            tell(judge(own, checks[number], profile, stores))
+
+
+def _lost(target: BackendTarget, check: Check, profile: Profile, error: str) -> CheckResult:
+    """A check that took its process along: a crash in native code, or ``os._exit``."""
+    failure = Failure(
+        error=error, place="", trace=(), replay=_replay(Trial(target, check, profile))
+    )
+    return CheckResult(name=check.name, laws=check.laws, outcome="failed", failure=failure)
 
 
 def _overrides_of(target: BackendTarget) -> tuple[str, ...]:
@@ -138,9 +205,12 @@ def _overrides_of(target: BackendTarget) -> tuple[str, ...]:
 class Stores:
     """The target's store, opened once for many checks; anew after one that failed."""
 
-    def __init__(self, target: BackendTarget) -> None:
+    def __init__(self, target: BackendTarget, patience: float) -> None:
         self._target = target
         self._store: Store | None = None
+        self.patience = patience
+        """Seconds until an example counts as hung: less after one that did, or a backend that never
+        answers would take hours."""
 
     @contextmanager
     def use(self) -> Iterator[Store]:
@@ -151,6 +221,10 @@ class Stores:
             self._store.renew()
         try:
             yield self._store
+        except Hung:
+            self.patience = min(self.patience, max(self.patience / 2, LEAST_PATIENCE))
+            self.close()
+            raise
         except BaseException:
             self.close()
             raise
@@ -159,7 +233,7 @@ class Stores:
         """Close it, whatever state it is in."""
         store, self._store = self._store, None
         if store is not None:
-            with suppress(Exception):  # what broke has been told by the check
+            with suppress(*FAILURES):  # what broke has been told by the check
                 store.close()
 
     def __enter__(self) -> Self:
@@ -181,18 +255,20 @@ class Trial:
     cells: tuple[Cell, ...] = ()
     trace: Trace = attrs.field(factory=Trace)
     stores: Stores | None = None
+    _begin: Callable[[], None] = lambda: None
+    """Begins an example's time anew."""
 
     def run(self) -> None:
-        """Raises what the check or Hypothesis raises."""
+        """Raises what the check or Hypothesis raises; ``Hung`` where an example does not end."""
         if self.stores is None:
-            with Stores(self.target) as stores:
+            with Stores(self.target, self.profile.patience) as stores:
                 self._run_on(stores)
         else:
             self._run_on(self.stores)
         self._check_cells()
 
     def _run_on(self, stores: Stores) -> None:
-        with stores.use() as store:
+        with deadline(stores.patience) as self._begin, stores.use() as store:
             self.trace = store.trace
             self.overridden = self.check.derived in overrides(store.backend)
             try:
@@ -220,12 +296,14 @@ class Trial:
         class Counted(machine):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
+                trial._begin()
                 trial.examples += 1
 
         return Counted
 
     def _example(self, store: Store) -> Callable[..., None]:
         def example(**drawn: object) -> None:
+            self._begin()
             store.reset()
             self.examples += 1
             self.check.function(store, **drawn)
@@ -303,7 +381,9 @@ def _outcome(trial: Trial, error: BaseException | None) -> Outcome:
 def _failure(
     trial: Trial, error: BaseException, profile: Profile, references: list[BackendTarget]
 ) -> Failure:
-    """The failure, as small as it can be made."""
+    """The failure, as small as it can be made; one that hangs is told as it is."""
+    if isinstance(error, Hung):
+        references = []
     again = [Trial(reference, trial.check, profile) for reference in references]
     errors = {same.target.name: (same, found) for same in again if (found := _error_of(same))}
     if errors:

@@ -42,6 +42,13 @@ def _shown(url: str) -> str:
     return '"$LOKI_STORAGE_URL"' if private else shlex.quote(url).replace("{", "{{")
 
 
+def _replay(backend: str) -> str:
+    return (
+        f"loki-storage contract run --backend {backend} --profile {{profile}} --law {{law}} "
+        "--check {check}"
+    )
+
+
 @attrs.frozen
 class BackendTarget:
     """A backend to be judged.
@@ -59,16 +66,20 @@ class BackendTarget:
     replay: str = attrs.field(default="python -m pytest -k test_{check}", kw_only=True)
     """The command that runs one check again: ``{check}`` is its name, ``{profile}`` the profile's,
     ``{law}`` its first law. A seed other than 0 is added as ``--seed``."""
+    fresh: Callable[[], "BackendTarget"] | None = attrs.field(default=None, kw_only=True)
+    """Called in another process: the target of a store of that process's own. A run can then use
+    several processes at once; without it they would empty each other's store."""
 
     @classmethod
     def of_url(cls, name: str, url: str, *, durable: bool = False, processes: bool = False) -> Self:
         """The target of a URL that names one store."""
-        replay = (
-            f"loki-storage contract run --backend {shlex.quote(name)} --url {_shown(url)} "
-            "--profile {profile} --law {law} --check {check}"
-        )
+        replay = _replay(f"{shlex.quote(name)} --url {_shown(url)}")
         opened = partial(open_url, url)
         return cls(name, opened, durable=durable, processes=processes, replay=replay)
+
+    def made_by(self, make: Callable[[], "BackendTarget"]) -> Self:
+        """This target, which ``make`` made for the occasion, and can make again."""
+        return attrs.evolve(self, fresh=make, replay=_replay(shlex.quote(self.name)))
 
     def claims(self, claim: str) -> bool:
         """Whether the target claims that."""

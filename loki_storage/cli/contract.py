@@ -62,6 +62,11 @@ def contract_commands() -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write report.json, junit.xml, report.md, badge.svg and report.html there.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    help="Processes that share the work.  [default: one per core, up to 4, without --url; else 1]",
+)
 @click.option("-x", "--exit-first", is_flag=True, help="Stop at the first failure; no reports.")
 @click.option("--wipe", is_flag=True, help="Delete what is in the store.")
 @printing
@@ -73,6 +78,7 @@ def run_command(
     exit_first: bool,
     wipe: bool,
     claims: tuple[str, ...],
+    jobs: int | None,
     **asked: Any,
 ) -> None:
     """Judge a backend by every law, or by some.
@@ -85,6 +91,7 @@ def run_command(
         target = choosing.choose_target(backend, invocation.url, claims)
         choosing.check_store(target, wipe=wipe or invocation.url is None)
         waivers = [] if waivers_file is None else _waivers(waivers_file)
+        asked["jobs"] = jobs or choosing.jobs_for(target)
         report = _judge(target, asked, waivers, quiet=invocation.as_json, first_only=exit_first)
     files = [] if folder is None else _kit("reports").write_reports(report, folder)
     if invocation.as_json:
@@ -126,10 +133,22 @@ def _judge(
     type=click.Choice(["own", "every", "others"]),
     help="Which laws each fault meets: its own, every one (slow), all but its own (slow).",
 )
+@click.option(
+    "--profile",
+    default="ci",
+    show_default=True,
+    type=click.Choice(["smoke", "ci"]),
+    help="How much is tried.",
+)
 @click.option("--jobs", type=click.IntRange(1), help="Processes at once.  [default: one per core]")
 @printing
 def prove_command(
-    invocation: Invocation, part: str, faults: tuple[str, ...], mode: str, jobs: int | None
+    invocation: Invocation,
+    part: str,
+    faults: tuple[str, ...],
+    mode: str,
+    profile: str,
+    jobs: int | None,
 ) -> None:
     """Prove the kit itself: its faulty backends are found, odd but correct ones pass.
 
@@ -143,6 +162,7 @@ def prove_command(
             faults,
             part=part,
             mode=mode,
+            profile=profile,
             jobs=jobs,
             tell=lambda proof: None if quiet else click.echo(proof.line()),
         )

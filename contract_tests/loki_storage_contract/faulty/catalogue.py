@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -58,6 +59,7 @@ class Fault:
     def target(self) -> BackendTarget:
         """To be judged. The store is emptied behind the fault's back."""
         folder = tempfile.mkdtemp("", "loki-fault-", _SHARED if _SHARED.is_dir() else None)
+        Finalize(None, shutil.rmtree, (folder, True), exitpriority=0)
         durable = self.base == "sqlite"
         return BackendTarget(
             self.name,
@@ -95,12 +97,6 @@ def _open(kind: type[Faulty], base: Base, folder: str) -> Backend:
 def _empty_inner(backend: Backend) -> None:
     assert isinstance(backend, Faulty)
     empty(backend.inner)
-
-
-def forget(target: BackendTarget) -> None:
-    """Remove the folder of a fault's target."""
-    open_base: Any = target.open
-    shutil.rmtree(open_base.args[2], ignore_errors=True)
 
 
 def rewritten(query: Query, change: Callable[[Condition], Condition]) -> Query:

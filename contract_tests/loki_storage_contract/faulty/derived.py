@@ -8,7 +8,7 @@ import attrs
 
 from loki_storage.lines import Blocks, Form
 from loki_storage.models import Document, Kind, Record
-from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
+from loki_storage.protocol import Backend, Count, CountDistinct, Day, Group, Measure, Reader
 from loki_storage.query import And, Compare, Condition, Query
 from loki_storage_contract.faulty.catalogue import Faulty, breaks, rewritten
 
@@ -137,6 +137,17 @@ class AggregatesDropNulls(Faulty):
         self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
     ) -> list[Group]:
         return [g for g in super().aggregate(query, by, measures) if not by or None not in g.key]
+
+
+@breaks("ACC-5")
+class DistinctCountsRows(Faulty):
+    """``CountDistinct`` counts equal values as often as they occur."""
+
+    def aggregate(
+        self, query: Query, by: Sequence[str | Day] = (), measures: Sequence[Measure] = (Count(),)
+    ) -> list[Group]:
+        counted = [Count() if isinstance(m, CountDistinct) else m for m in measures]
+        return super().aggregate(query, by, counted)
 
 
 @breaks("ACC-5")

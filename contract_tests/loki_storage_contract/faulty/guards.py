@@ -1,5 +1,6 @@
 """Faults of writes: guards, tenants, errors, and what of a batch is done."""
 
+import threading
 from collections.abc import Iterable
 
 import attrs
@@ -399,3 +400,17 @@ class RefersAcrossTenants(Faulty):
         targets = [r for r in operation.kind.references if r.field == field]
         ids = [(r.kind, getattr(operation.record, field)) for r in targets]
         return any(id and self.inner.get_many(kind, [id], None) for kind, id in ids)
+
+
+@breaks("BAT-4")
+class IsStuckAfterARefusal(Faulty):
+    """A batch that is refused never gives its lock back: the next one waits for ever."""
+
+    def __init__(self, inner: Backend) -> None:
+        super().__init__(inner)
+        self._lock = threading.Lock()
+
+    def apply(self, batch: Batch) -> None:
+        self._lock.acquire()
+        super().apply(batch)
+        self._lock.release()

@@ -253,3 +253,13 @@ class StreamsLeak(Faulty):
         self._left -= 1
         yield from super().select(query)
         self._left += 1
+
+
+@breaks("QRY-3")
+class LoopsAtLimitZero(Faulty):
+    """``limit(0)`` is looked for in a loop that has no end."""
+
+    def select(self, query: Query) -> Iterator[Any]:
+        while query.limit == 0:
+            pass
+        return super().select(query)

@@ -14,7 +14,7 @@ from loki_storage.batch import Batch, Delete, Insert, Operation, Update
 from loki_storage.errors import Conflict, Duplicate, Unsupported
 from loki_storage.lines import ARRAYS, CSV, OBJECTS, RAW_CSV, Form
 from loki_storage.models import Chain, Document, Kind, Record, Tag
-from loki_storage.protocol import Backend, Reader
+from loki_storage.protocol import Backend, Count, CountDistinct, Max, Measure, Min, Reader
 from loki_storage.query import Order, Query, equals
 from loki_storage_contract.laws.queries import Case, stored, with_rows
 from loki_storage_contract.queries import by_parts, measures, queries
@@ -155,6 +155,22 @@ def aggregate_agrees(store: Store, case: Case[tuple[Query, list[Any], list[Any]]
     assert [group.key for group in given] == [group.key for group in wanted]
     for ours, theirs in zip(given, wanted, strict=True):
         assert all(map(_close, ours.values, theirs.values))
+
+
+@proves("ACC-5", "QRY-8", derived="aggregate")
+def aggregate_of_nulls(store: Store) -> None:
+    """NULL is a group, the last one; measures leave it out, and of nothing else there is none."""
+    for n, (category, text) in enumerate([("x", "b"), ("x", None), ("x", "b"), (None, None)]):
+        store.new(Tag, name=str(n), category=category, description=text)
+    query, text = Query(Tag, OURS), "description"
+    measured: list[Measure] = [Count(), CountDistinct(text), Min(text), Max(text)]
+    groups = store.backend.aggregate(query, ["category"], measured)
+    expected = [(("x",), (3, 1, "b", "b")), ((None,), (1, 0, None, None))]
+    assert [(group.key, group.values) for group in groups] == expected
+    (whole,) = store.backend.aggregate(query, [], measured)
+    assert whole.values == (4, 1, "b", "b")
+    (nothing,) = store.backend.aggregate(query.evolve(where=equals(name="no")), [], measured)
+    assert nothing.values == (0, 0, None, None)
 
 
 def _close(ours: Any, theirs: Any) -> bool:

@@ -270,6 +270,8 @@ def null_in_conditions(store: Store) -> None:
     matches(store, In("category", ["x", None]), present, absent)
     matches(store, Not(In("category", ["y", None])), present)
     matches(store, IsNull("category"), absent)
+    matches(store, IsNull("name"))
+    matches(store, Not(IsNull("name")), present, absent)
     matches(store, And([]), present, absent)
 
 
