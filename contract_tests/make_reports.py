@@ -4,12 +4,14 @@
     python contract_tests/make_reports.py                      docs/reports, by the profile ci
     python contract_tests/make_reports.py --render             only render what is there
     python contract_tests/make_reports.py --part 2/4 sqlite    every fourth check, from the second
+    python contract_tests/make_reports.py kill-matrix          the kit against its faulty backends
 
 PostgreSQL comes from the servers that the tests bring; they end with this process.
 """
 
 import argparse
 import atexit
+import json
 import shutil
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from loki_storage_contract.assertions import explain_assertions
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ("memory", "sqlite", "postgresql-16", "postgresql-18", "jsonl")
+MATRIX = "kill-matrix"
 
 
 def main() -> int:
@@ -34,8 +37,13 @@ def main() -> int:
     explain_assertions()
     sys.path.insert(0, str(ROOT))
     with servers():
-        names = [] if asked.render else asked.names or ORDER
-        oks = [judge(name, asked.profile, asked.part, folder) for name in names]
+        names = [] if asked.render else asked.names or (*ORDER, MATRIX)
+        oks = [
+            prove(asked.part, folder)
+            if name == MATRIX
+            else judge(name, asked.profile, asked.part, folder)
+            for name in names
+        ]
     for name, text in rendered(folder).items():
         (folder / name).write_text(text, "utf-8", newline="\n")
     return 0 if all(oks) else 1
@@ -45,7 +53,9 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(ORDER)}")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join((*ORDER, MATRIX))}"
+    )
     parser.add_argument("--profile", default="ci")
     parser.add_argument("--part", default="1/1", metavar="K/N")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "reports")
@@ -83,6 +93,18 @@ def judge(name: str, profile: str, part: str, folder: Path) -> bool:
     return report.ok
 
 
+def prove(part: str, folder: Path) -> bool:
+    from loki_storage_contract.proving import prove
+
+    proofs = prove(part=part)
+    text = json.dumps(proofs.as_json(), ensure_ascii=False, indent=1)
+    (folder / f"{MATRIX}.json").write_text(f"{text}\n", "utf-8", newline="\n")
+    print(proofs.summary())
+    for proof in proofs.survivors:
+        print("  ", proof.line(), proof.error)
+    return proofs.ok
+
+
 def target_of(name: str) -> Any:
     from loki_storage_contract import BackendTarget
     from loki_storage_contract.choosing import choose_target
@@ -115,13 +137,18 @@ def install_example() -> None:
 def rendered(folder: Path) -> dict[str, str]:
     """What is made of the JSON files: the matrix as a page and as Markdown, a badge each."""
     from loki_storage_contract.reports import read_report, render
+    from loki_storage_contract.reports.kills import kills
 
     reports = {
         name: read_report(path) for name in ORDER if (path := folder / f"{name}.json").exists()
     }
     badges = {f"{name}.svg": render([report], ".svg") for name, report in reports.items()}
     every = list(reports.values())
-    return {"index.html": render(every, ".html"), "README.md": render(every, ".md"), **badges}
+    pages = {"index.html": render(every, ".html"), "README.md": render(every, ".md"), **badges}
+    matrix = folder / f"{MATRIX}.json"
+    if matrix.exists():
+        pages[f"{MATRIX}.md"] = kills(json.loads(matrix.read_text("utf-8")))
+    return pages
 
 
 if __name__ == "__main__":

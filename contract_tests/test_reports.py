@@ -1,6 +1,7 @@
 """Reports: what they tell, that they are read back, and that nothing in them passes by itself."""
 
 import json
+import runpy
 import xml.etree.ElementTree as ET
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loki_storage_contract.faulty import FAULTS, ODD
 from loki_storage_contract.further_laws import ALL_LAWS
 from loki_storage_contract.rationales import RATIONALES, TITLES
 from loki_storage_contract.references import memory_target
@@ -266,3 +268,21 @@ def test_two_runs_give_the_same_report_apart_from_times() -> None:
     )
     assert as_text(without_times(one)) == as_text(without_times(two))
     assert page([without_times(one)]) == page([without_times(two)])
+
+
+FOLDER = Path(__file__).parents[1] / "docs" / "reports"
+
+
+def test_committed_pages_are_those_of_the_committed_json() -> None:
+    """``python contract_tests/make_reports.py --render`` brings them up to date."""
+    made = runpy.run_path(str(Path(__file__).with_name("make_reports.py")))
+    pages = made["rendered"](FOLDER)
+    assert {"index.html", "README.md", "sqlite.svg", "kill-matrix.md"} <= pages.keys()
+    for name, text in pages.items():
+        assert (FOLDER / name).read_text("utf-8") == text, name
+
+
+def test_committed_kill_matrix_knows_every_fault_and_all_of_them_are_killed() -> None:
+    matrix = json.loads((FOLDER / "kill-matrix.json").read_text("utf-8"))
+    assert {each["name"] for each in matrix["matrix"]} == {*FAULTS, *ODD}
+    assert matrix["ok"]

@@ -228,8 +228,13 @@ def _guard(earlier: Operation | None, guard: Mapping[str, object]) -> Mapping[st
 
 def kinds_of(query: Query) -> set[Kind]:
     """The kinds that a query reads."""
-    inner = [kinds_of(node.query) for node in walk(query.where) if isinstance(node, InQuery)]
-    return {query.kind}.union(*inner)
+    return {query.kind, *_kinds_in(query.where)}
+
+
+def _kinds_in(where: Condition) -> set[Kind]:
+    """The kinds that the queries in a condition read."""
+    inner = [kinds_of(node.query) for node in walk(where) if isinstance(node, InQuery)]
+    return set[Kind]().union(*inner)
 
 
 Select = Callable[[Query], Iterator[Any]]

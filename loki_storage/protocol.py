@@ -456,10 +456,9 @@ def _empty(backend: Backend) -> None:
 def _given_out(record: Record) -> Iterator[tuple[Kind, int]]:
     """The ids that are never given out again: its own, and those of rows that it stands for."""
     yield type(record), record.id
-    if isinstance(record, ArchivedDocument):
-        members = record.members if isinstance(record.members, dict) else {}  # any JSON may stand
-        for table in KINDS.keys() & members.keys():
-            yield from ((KINDS[table], last) for _, last in members[table])
+    if isinstance(record, ArchivedDocument) and isinstance(record.members, dict):
+        for table in record.members.keys() & KINDS.keys():
+            yield from ((KINDS[table], last) for _, last in record.members[table])
 
 
 def _checked_order(records: Iterable[Record]) -> Iterator[Record]:

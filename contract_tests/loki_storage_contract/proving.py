@@ -244,7 +244,7 @@ def _failing(target: BackendTarget, law: str | None, mode: Mode, profile: str) -
     chosen = attrs.evolve(PROFILES[profile], shrink=False, patience=PATIENCE)
     with Stores(target, PATIENCE) as stores:
         for check in sorted(asked, key=effort):
-            wanted = mode == "own" or chosen.includes(check.needs)
+            wanted = mode == "own" or chosen.includes(check.needs, exhaustive=check.exhaustive)
             if wanted and judge(target, check, chosen, stores).outcome == "failed":
                 yield check.name
 

@@ -8,8 +8,10 @@ here that such a host does not need.
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
     from loki_storage_contract.target import BackendTarget
     from loki_storage_contract.verdicts import CheckResult
 
-__all__ = ["pytest_addoption", "pytest_configure", "pytest_pycollect_makemodule"]
+__all__ = [
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_pycollect_makemodule",
+    "pytest_sessionfinish",
+]
 
 _SUITE = Path(__file__).with_name("suite.py")
 _OPTIONS = "--loki-backend NAME --loki-url URL --loki-profile smoke --loki-claim durable"
@@ -45,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=("durable", "processes"),
         help="What the backend promises, where its plugin does not say so; repeatable.",
     )
+    group.addoption(
+        "--loki-report",
+        metavar="DIR",
+        type=Path,
+        help="Write report.json, junit.xml, report.md, badge.svg and report.html there.",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,6 +77,40 @@ def pytest_pycollect_makemodule(
     return suite
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the reports of the kit's own suite, where they were asked for."""
+    folder, run = session.config.getoption("--loki-report"), session.config.stash.get(_RUN, None)
+    if folder is not None and run is not None:
+        run.write(folder)
+
+
+class _Run:
+    """What the suite has found so far."""
+
+    def __init__(self, target: "BackendTarget") -> None:
+        self.target, self.results = target, list["CheckResult"]()
+        self._started, self._began = datetime.now(UTC), perf_counter()
+
+    def write(self, folder: Path) -> None:
+        """A run of some checks is judged by their laws; else a law that did not run has failed."""
+        from loki_storage_contract.choosing import subject_of
+        from loki_storage_contract.further_laws import ALL_LAWS
+        from loki_storage_contract.profiles import chosen
+        from loki_storage_contract.reports import report_of, write_reports
+        from loki_storage_contract.runner import checks_to_run, result_of
+
+        whole = len(self.results) == len(checks_to_run((), (), chosen()))
+        asked = ALL_LAWS if whole else {law for found in self.results for law in found.laws}
+        seconds = perf_counter() - self._began
+        result = result_of(
+            self.target, chosen(), self.results, asked, partial=not whole, seconds=seconds
+        )
+        write_reports(report_of(result, subject_of(self.target), self._started), folder)
+
+
+_RUN = pytest.StashKey[_Run]()
+
+
 class _Suite(pytest.File):
     """Every check of the kit, quick ones first."""
 
@@ -72,6 +119,7 @@ class _Suite(pytest.File):
         from loki_storage_contract.runner import checks_to_run
 
         target = self._target()
+        self.config.stash[_RUN] = _Run(target)
         for check in checks_to_run((), (), chosen()):
             item: pytest.Item = _Item.from_parent(self, name=check.name, check=check, target=target)
             yield item
@@ -83,6 +131,8 @@ class _Suite(pytest.File):
         option = self.config.getoption
         if hasattr(self.config, "workerinput") and option("--loki-url"):
             raise self.CollectError("workers would empty each other's store; run it with -n 0")
+        if hasattr(self.config, "workerinput") and option("--loki-report"):
+            raise self.CollectError("a report is of one process's run; run it with -n 0")
         try:
             target = choose_target(
                 option("--loki-backend"), option("--loki-url"), option("--loki-claim")
@@ -108,6 +158,7 @@ class _Item(pytest.Item):
         from loki_storage_contract.runner import judge
 
         result = judge(self._target, self._check, chosen())
+        self.config.stash[_RUN].results.append(result)
         if result.missing:
             pytest.skip(f"not claimed: {', '.join(result.missing)}")
         if result.outcome == "absent":

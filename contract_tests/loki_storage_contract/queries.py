@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from loki_storage.conditions import Operator, TextOperator
 from loki_storage.models import KINDS, Document, Kind, Tag, Validation
 from loki_storage.protocol import Count, CountDistinct, Day, Max, Measure, Min, Sum
 from loki_storage.query import (
@@ -18,12 +19,10 @@ from loki_storage.query import (
     IsNull,
     JsonEquals,
     Not,
-    Operator,
     Or,
     Order,
     Query,
     Text,
-    TextOperator,
 )
 from loki_storage.values import Integer, Json, Number, Time, Word
 from loki_storage.values import Text as TextDomain

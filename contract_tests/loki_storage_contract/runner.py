@@ -9,7 +9,7 @@ An example that hangs fails, and the run goes on.
 
 import multiprocessing
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from functools import partial
@@ -43,7 +43,16 @@ from loki_storage_contract.verdicts import (
     verdict_of,
 )
 
-__all__ = ["FAILURES", "Trial", "checks_to_run", "effort", "judge", "run_check", "run_target"]
+__all__ = [
+    "FAILURES",
+    "Trial",
+    "checks_to_run",
+    "effort",
+    "judge",
+    "result_of",
+    "run_check",
+    "run_target",
+]
 
 FAILURES = (Exception, pytest.fail.Exception, Hung)
 """What a check raises when it fails; the last two are no ``Exception``."""
@@ -80,13 +89,38 @@ def run_target(
         tell(result)
     results = [found[check.name] for check in to_run]
     asked = laws or ({law for r in results for law in r.laws} if checks else ALL_LAWS)
+    seconds = perf_counter() - started
+    return result_of(
+        target,
+        chosen,
+        results,
+        asked,
+        partial=bool(laws or checks),
+        waivers=waivers,
+        today=today,
+        seconds=seconds,
+    )
+
+
+def result_of(
+    target: BackendTarget,
+    profile: Profile,
+    results: Sequence[CheckResult],
+    asked: Collection[str],
+    *,
+    partial: bool,
+    waivers: Iterable[Waiver] = (),
+    today: date | None = None,
+    seconds: float = 0.0,
+) -> Result:
+    """The verdicts about the laws that were ``asked`` for, from what came of the checks."""
     waived = {waiver.law: waiver for waiver in waivers}
     _known(waived)
     day = today or datetime.now(UTC).date()
     return Result(
         target=target.name,
-        profile=chosen.name,
-        seed=chosen.seed,
+        profile=profile.name,
+        seed=profile.seed,
         checks=tuple(results),
         verdicts={
             law.id: verdict_of(
@@ -95,10 +129,10 @@ def run_target(
             for law in ALL_LAWS.values()
             if law.id in asked
         },
-        partial=bool(laws or checks),
+        partial=partial,
         claims=tuple(claim for claim in CLAIMS if target.claims(claim)),
         overrides=_overrides_of(target),
-        seconds=perf_counter() - started,
+        seconds=seconds,
     )
 
 
@@ -135,7 +169,7 @@ def effort(check: Check) -> int:
         return 3
     if "processes" in check.needs:
         return 4
-    return (5 if above else 1) if check.drawn else (2 if above else 0)
+    return (5 if above else 1) if check.drawn or check.exhaustive else (2 if above else 0)
 
 
 def _judged(

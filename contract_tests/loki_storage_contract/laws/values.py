@@ -6,12 +6,12 @@ from hypothesis import reject
 from hypothesis import strategies as st
 
 from loki_storage.batch import Batch, Delete, Insert, Require, Update
-from loki_storage.models import Chain, Document, Kind, Record, Tag
+from loki_storage.models import Kind, Record, Tag
 from loki_storage_contract.queries import any_kind
 from loki_storage_contract.records import Places, parents, record_of, sound
 from loki_storage_contract.registry import proves
 from loki_storage_contract.store import Store
-from loki_storage_contract.values import HOSTILE_JSON, HOSTILE_TEXTS, HOSTILE_TIMES
+from loki_storage_contract.values import HOSTILE_TEXTS
 
 
 def two_records(kind: Kind) -> st.SearchStrategy[tuple[Record, Record]]:
@@ -48,24 +48,6 @@ def comes_back(store: Store, record: Record) -> None:
         assert (type(stored), stored) == (type(given), given), field
         if isinstance(stored, datetime):
             assert stored.tzinfo is UTC, field
-
-
-@proves("VAL-2", "VAL-4", "VAL-6")
-def every_hostile_value_comes_back(store: Store) -> None:
-    """Each text, time and JSON value that broke some store; each holds as a guard, too."""
-    chain = store.new(Chain)
-    times = ({"created_at": time} for time in HOSTILE_TIMES)
-    values = ({"metadata_json": value} for value in HOSTILE_JSON)
-    rows: list[Record] = [
-        store.plan(Document, root_id=chain.id, version=n, is_latest=False, **fields)
-        for n, fields in enumerate([*times, *values], 1)
-    ]
-    rows += [store.plan(Tag, name=f"{n}", description=t) for n, t in enumerate(HOSTILE_TEXTS)]
-    store.put(*rows)
-    for row in rows:
-        comes_back(store, row)
-    held = [Require(type(row), row.id, values_of(row)) for row in rows]
-    store.backend.apply(Batch(chain.tenant_id, held))
 
 
 @proves("VAL-2")

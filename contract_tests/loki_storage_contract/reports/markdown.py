@@ -6,7 +6,7 @@ from loki_storage_contract.reports.groups import grouped, title
 from loki_storage_contract.reports.report import LawReport, Report, labels
 from loki_storage_contract.verdicts import Outcome
 
-__all__ = ["SIGNS", "markdown", "summary"]
+__all__ = ["SIGNS", "markdown", "row", "summary"]
 
 SIGNS: dict[Outcome, str] = {
     "passed": "✓",
@@ -35,7 +35,7 @@ def _lines(reports: Sequence[Report]) -> Iterator[str]:
     yield "| backend | verdict | laws | database | profile | examples |"
     yield "|---|---|---|---|---|---:|"
     for report in reports:
-        yield _row(
+        yield row(
             f"**{report.subject.name}** {report.subject.distribution} {report.subject.version}",
             "✓ keeps the contract" if report.ok else "✗ breaks the contract",
             summary(report),
@@ -53,10 +53,10 @@ def _matrix(reports: Sequence[Report]) -> Iterator[str]:
         yield ""
         yield f"## {group.title}"
         yield ""
-        yield _row("law", "", *labels(reports))
+        yield row("law", "", *labels(reports))
         yield "|---|---|" + "---|" * len(reports)
         for law in laws:
-            yield _row(law.id, title(law), *(_cell(laws.get(law.id)) for laws in found))
+            yield row(law.id, title(law), *(_cell(laws.get(law.id)) for laws in found))
 
 
 def _cell(law: LawReport | None) -> str:
@@ -74,5 +74,6 @@ def _failures(reports: Sequence[Report]) -> Iterator[str]:
             yield from ["", failure.replay, "```"]
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """A row of a table."""
     return f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in cells)} |"
