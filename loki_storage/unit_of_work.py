@@ -196,6 +196,14 @@ class UnitOfWork(Operations, Reader):
         with within(self.context.timeout):
             return self._backend.explain(query)
 
+    def compact(self, kind: Kind, ids: Iterable[int]) -> int | None:
+        """``Backend.compact`` for this tenant's rows, at once: it is no change that could wait."""
+        return self._backend.compact(kind, ids, self.tenant)
+
+    def compactable(self, kind: Kind, ids: Iterable[int]) -> set[int]:
+        """``Backend.compactable`` for this tenant's rows."""
+        return self._backend.compactable(kind, ids, self.tenant)
+
     def get(self, kind: type[R], id: int) -> R | None:
         """The tenant's record of this id, deleted or not."""
         return self.get_many(kind, (id,), self.tenant).get(id)

@@ -28,13 +28,13 @@ def store(
 ) -> Iterator[Storage]:
     """A store on each backend of ours."""
     folder = tmp_path_factory.mktemp("store")
-    url, options = _SOURCES[request.param](folder)
+    url, options = SOURCES[request.param](folder)
     with open_storage(url, create=True, clock=CLOCK, **options) as storage:
         yield storage
 
 
 # Nothing here cuts the power: without waiting for the disk the whole run is twice as fast.
-_SOURCES: dict[str, Callable[[Path], tuple[str, dict[str, Any]]]] = {
+SOURCES: dict[str, Callable[[Path], tuple[str, dict[str, Any]]]] = {
     "memory": lambda folder: ("memory://", {}),
     "sqlite": lambda folder: (f"sqlite:///{folder}/loki.db", {"synchronous": "NORMAL"}),
     "postgresql": lambda folder: (store_url(versions()[0]), {}),

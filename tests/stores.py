@@ -77,6 +77,12 @@ class Unsteady(Backend):
             raise ConnectionLost("gone")
         return self.backend.select(query)
 
+    def compact(self, kind: Kind, ids: Iterable[int], tenant: str) -> int | None:
+        return self.backend.compact(kind, ids, tenant)
+
+    def compactable(self, kind: Kind, ids: Iterable[int], tenant: str) -> set[int]:
+        return self.backend.compactable(kind, ids, tenant)
+
     def apply(self, batch: Batch) -> None:
         self.calls += 1
         self.batches.append(batch)

@@ -460,6 +460,7 @@ def _print_report(invocation: Invocation, report: Report) -> None:
                         "run": each.run_id,
                         "plan": each.plan_hash,
                         "records": each.records,
+                        "saved_bytes": each.saved_bytes,
                         "skipped": each.skipped,
                         "examples": each.examples,
                     }
@@ -479,7 +480,9 @@ def _print_report(invocation: Invocation, report: Report) -> None:
     if rows:
         columns = [Column("tenant", share=1), Column("run", right=True), Column("policy", share=3)]
         print_table([*columns, Column("records", right=True)], rows)
-    click.echo(f"{number(report.affected)} done, {number(report.skipped)} skipped")
+    saved = sum(sum(each.saved_bytes.values()) for each in report.tenants)
+    told = f", {number(saved)} bytes saved" if saved else ""
+    click.echo(f"{number(report.affected)} done, {number(report.skipped)} skipped{told}")
 
 
 def _print_holds(invocation: Invocation, holds: Any) -> None:

@@ -1,15 +1,16 @@
 """Judges record sets by the tenant's policies and holds as they are now (RET-2)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import attrs
 
 from loki_storage.enums import EntityType, PolicyKind, RetentionAction
-from loki_storage.models import LegalHold, RetentionPolicy, RetentionState
+from loki_storage.models import Document, LegalHold, RetentionPolicy, RetentionState
 from loki_storage.query import equals
 from loki_storage.repositories.retained import (
     Coverage,
+    Key,
     holding,
     matching,
 )
@@ -21,7 +22,8 @@ from loki_storage.unit_of_work import UnitOfWork
 __all__ = ["SUPPORTED", "Judge", "Page"]
 
 SUPPORTED = frozenset({RetentionAction.ANONYMIZE, RetentionAction.DELETE})
-"""What can be done to records everywhere; ``archive`` where there is an archive store."""
+"""What can be done to records everywhere; the rest where there is an archive store, or a backend
+that can."""
 
 _MEMBERS = (EntityType.VALIDATION, EntityType.CORRECTION)
 _ENTITY_OF = {rules.KIND_OF[entity_type]: entity_type for entity_type in _MEMBERS}
@@ -57,9 +59,8 @@ class Judge:
             for policy in policies
             if policy.kind == PolicyKind.MINIMUM or chosen is None or policy.name in chosen
         ]
-        archive = () if session.archive is None else (RetentionAction.ARCHIVE,)
         state = states[0] if states else None
-        return cls(state, tuple(wanted), tuple(holds), SUPPORTED.union(archive))
+        return cls(state, tuple(wanted), tuple(holds), _supported(session))
 
     def of_archived(self) -> "Judge":
         """For documents that are in the archive: what archives or compresses is in effect there."""
@@ -79,8 +80,13 @@ class Judge:
             self._sorted[entity_type, kind] = found
         return found
 
-    def page(self, session: UnitOfWork, sets: Sequence[RecordSet]) -> "Page":
-        """Ask every criterion and hold about these sets: one query each, whatever their number."""
+    def page(
+        self, session: UnitOfWork, sets: Sequence[RecordSet], anew: Collection[Key] = ()
+    ) -> "Page":
+        """Ask every criterion and hold about these sets: one query each, whatever their number.
+
+        ``anew``: rows to compress even where that is done, as by a run that was killed since.
+        """
         ids: dict[str, list[int]] = {
             EntityType.DOCUMENT: [m.id for each in sets for m in each.versions],
             EntityType.VALIDATION: [m.id for each in sets for m in each.validations],
@@ -91,7 +97,12 @@ class Judge:
             for policy in self.policies
             if policy.entity_type in ids
         }
-        return Page(self, matched, Coverage.of(session, self.holds, sets))
+        plain = set(anew)
+        if any(policy.action == RetentionAction.COMPRESS for policy in self.policies):
+            for entity_type, of_type in ids.items():
+                kind = rules.KIND_OF[entity_type]
+                plain |= {(kind, id) for id in session.compactable(kind, of_type)}
+        return Page(self, matched, Coverage.of(session, self.holds, sets), plain)
 
 
 @attrs.frozen
@@ -101,17 +112,20 @@ class Page:
     judge: Judge
     matched: Mapping[int, set[int]]
     coverage: Coverage
+    plain: Collection[Key] = ()
+    """Rows that can still be compressed."""
 
     def document(self, each: RecordSet, as_of: datetime) -> Decision | None:
         """The decision on a document with all that hangs on it."""
         supported = self.judge.supported
-        usable = supported - {RetentionAction.ANONYMIZE} if each.anonymized else supported
+        usable = self._usable(supported, each.members, each.anonymized)
         terms = [*self._document_terms(each), *self._member_minimums(each)]
         return rules.decide(as_of, terms, self.coverage.over(each), usable, supported)
 
     def member(self, each: RecordSet, member: Member, as_of: datetime) -> Decision | None:
         """The decision on one validation or correction by itself."""
-        usable = SUPPORTED - {RetentionAction.ANONYMIZE} if member.anonymized else SUPPORTED
+        supported = self.judge.supported - {RetentionAction.ARCHIVE}
+        usable = self._usable(supported, [member], member.anonymized)
         entity_type = _ENTITY_OF[member.kind]
         own = [
             Term(policy, each.times_of(member).get(policy.trigger))
@@ -120,11 +134,20 @@ class Page:
         ]
         minimums = [t for t in self._document_terms(each) if t.policy.kind == PolicyKind.MINIMUM]
         holds = self.coverage.over_member(each, member)
-        return rules.decide(as_of, [*own, *minimums], holds, usable, SUPPORTED)
+        return rules.decide(as_of, [*own, *minimums], holds, usable, supported)
 
     def kept_by(self, each: RecordSet, as_of: datetime) -> str | None:
         """The policy that keeps a document from being destroyed yet, if one does."""
         return rules.kept_by(as_of, [*self._document_terms(each), *self._member_minimums(each)])
+
+    def _usable(
+        self, supported: frozenset[RetentionAction], members: Iterable[Member], anonymized: bool
+    ) -> frozenset[RetentionAction]:
+        """What is not in effect already."""
+        done = {RetentionAction.ANONYMIZE} if anonymized else set()
+        if not any((member.kind, member.id) in self.plain for member in members):
+            done.add(RetentionAction.COMPRESS)
+        return supported - done
 
     def _document_terms(self, each: RecordSet) -> list[Term]:
         """A maximum is about the newest version; a minimum that any version matches protects."""
@@ -153,6 +176,15 @@ class Page:
             for member in members
             if member.id in self.matched[policy.id]
         ]
+
+
+def _supported(session: UnitOfWork) -> frozenset[RetentionAction]:
+    found = set(SUPPORTED)
+    if session.archive is not None:
+        found.add(RetentionAction.ARCHIVE)
+    if session.compact(Document, ()) is not None:
+        found.add(RetentionAction.COMPRESS)
+    return frozenset(found)
 
 
 def _matched(session: UnitOfWork, policy: RetentionPolicy, ids: Sequence[int]) -> set[int]:

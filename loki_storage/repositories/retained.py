@@ -26,6 +26,7 @@ from loki_storage.unit_of_work import UnitOfWork
 __all__ = [
     "Child",
     "Coverage",
+    "Key",
     "active_holds",
     "children_first",
     "children_of",
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 Key = tuple[Kind, int]
+"""A row."""
 Child = tuple[Kind, int, datetime | None]
 """A row that hangs on a record set: its kind, its id, when it was made."""
 

@@ -37,6 +37,8 @@ class TenantReport:
     plan_hash: str
     records: dict[str, int]
     """Policy -> records that it acted on."""
+    saved_bytes: dict[str, int]
+    """Policy -> bytes that the texts which it compressed take less."""
     skipped: dict[str, int]
     """Reason -> records that stayed as they are."""
     examples: list[tuple[str, int, str]]
@@ -51,6 +53,7 @@ class TenantReport:
             run.id,
             run.plan_hash,
             dict(progress.records),
+            dict(progress.saved),
             dict(progress.skipped),
             progress.examples,
             str(run.stored("certificate")),

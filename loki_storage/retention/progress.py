@@ -31,6 +31,8 @@ class Progress:
     skipped: Counter[str] = attrs.field(factory=Counter)
     """Reason -> records."""
     examples: list[Skipped] = attrs.field(factory=list)
+    saved: Counter[str] = attrs.field(factory=Counter)
+    """Policy -> bytes that compressed rows take less."""
     digest: str | None = None
     audit_first: int | None = None
 
@@ -75,6 +77,7 @@ class Progress:
             "seen": dict(sorted(self.seen.items())),
             "skipped": dict(sorted(self.skipped.items())),
             "examples": [list(each) for each in self.examples],
+            "saved": dict(sorted(self.saved.items())),
             "digest": self.digest,
             "audit_first": self.audit_first,
         }
@@ -87,6 +90,7 @@ class Progress:
             seen=Counter(data["seen"]),
             skipped=Counter(data["skipped"]),
             examples=[(kind, id, reason) for kind, id, reason in data["examples"]],
+            saved=Counter(data.get("saved", {})),
             digest=data["digest"],
             audit_first=data["audit_first"],
         )

@@ -12,7 +12,7 @@ from loki_storage.archives import discard
 from loki_storage.batch import Insert
 from loki_storage.enums import AuditAction, EntityType, PolicyKind
 from loki_storage.errors import ArchiveError, Conflict, Contention, Duplicate, StaleWrite
-from loki_storage.models import AuditEntry, RetentionPolicy, RetentionRun
+from loki_storage.models import AuditEntry, Kind, RetentionPolicy, RetentionRun
 from loki_storage.query import In, Order, equals
 from loki_storage.repositories.disposing import free_entries, oldest_entries
 from loki_storage.repositories.judging import Judge
@@ -201,6 +201,7 @@ class TenantRun:
         if not changes:
             return self._passed(row, progress, batch)
         after = _after(progress, batch)
+        _compress(session, batch, after)
         moved = self._moved(session, row, after, len(batch))
         guard = unchanged(session, judge.state)
         last = attrs.evolve(changes[-1], steps=[*changes[-1].steps, guard, moved])
@@ -319,12 +320,22 @@ def _batches(found: Iterator[Task], most: int) -> Iterator[list[Task]]:
     rows = 0
     for task in found:
         batch.append(task)
-        rows += len(task.lines)
+        rows += len(task.lines) + len(task.packs)
         if rows >= most:
             yield batch
             batch, rows = [], 0
     if batch:
         yield batch
+
+
+def _compress(session: UnitOfWork, batch: Sequence[Task], progress: Progress) -> None:
+    """Before the commit that tells of it: killed between, it is done again, to the same end."""
+    found: dict[tuple[str, Kind], list[int]] = {}
+    for task in batch:
+        for kind, id in task.packs:
+            found.setdefault((str(task.item.policy), kind), []).append(id)
+    for (policy, kind), ids in found.items():
+        progress.saved[policy] += session.compact(kind, ids) or 0
 
 
 def _after(progress: Progress, batch: Sequence[Task]) -> Progress:
@@ -387,6 +398,7 @@ def _certificate(
             "policies": list(plan.policies),
             "counts": progress.counted(),
             "records": dict(sorted(progress.records.items())),
+            "saved_bytes": dict(sorted(progress.saved.items())),
             "skipped": dict(sorted(progress.skipped.items())),
             "digest": progress.digest or EMPTY,
             "digest_over": "kind, id, time, action of each row, in the order of the run",

@@ -30,6 +30,7 @@ from loki_storage.query import In, equals
 from loki_storage.repositories.judging import Judge
 from loki_storage.repositories.retained import (
     Child,
+    Key,
     children_first,
     children_of,
     record_sets,
@@ -65,6 +66,8 @@ class Task:
     change: Change | None = None
     reason: str = ""
     lines: tuple[Line, ...] = ()
+    packs: tuple[Key, ...] = ()
+    """Rows to compress."""
     left: tuple[str, ...] = ()
     """Bundles that no stub names once the change is committed."""
 
@@ -113,7 +116,7 @@ class _Makers:
 
     def _documents(self, items: Sequence[Planned]) -> Callable[[Planned], Task]:
         sets = {each.chain.id: each for each in record_sets(self.session, [i.id for i in items])}
-        page = self.judge.page(self.session, list(sets.values()))
+        page = self.judge.page(self.session, list(sets.values()), _compressing(Document, items))
         archived = self._archived([item for item in items if item.id not in sets])
         refused = {
             item.id: _agreed(item, page.document(sets[item.id], self.now))
@@ -140,6 +143,8 @@ class _Makers:
                 return self._delete_set(item, each, children[item.id])
             if item.action == RetentionAction.ARCHIVE:
                 return self._archive_set(item, each)
+            if item.action == RetentionAction.COMPRESS:
+                return self._compress(item, each.chain, each.members)
             return self._anonymize(item, each.chain, self._whole(each))
 
         return make
@@ -204,7 +209,7 @@ class _Makers:
     def _members(self, kind: Kind, items: Sequence[Planned]) -> Callable[[Planned], Task]:
         sets = member_sets(self.session, kind, [item.id for item in items])
         distinct = {each.chain.id: each for each in sets.values()}
-        page = self.judge.page(self.session, list(distinct.values()))
+        page = self.judge.page(self.session, list(distinct.values()), _compressing(kind, items))
         chains = {root: each.chain for root, each in distinct.items()}
 
         def make(item: Planned) -> Task:
@@ -215,6 +220,8 @@ class _Makers:
             refused = _agreed(item, page.member(each, member, self.now))
             if refused is not None:
                 return Task(item, reason=refused)
+            if item.action == RetentionAction.COMPRESS:
+                return self._compress(item, each.chain, [member])
             task = self._member(item, chains[each.chain.id], member)
             if task.change is not None:  # the next of this document builds on it
                 chain = chains[each.chain.id]
@@ -249,6 +256,10 @@ class _Makers:
             return Task(item, change, "", ((ExportLog.table, log.id, log.requested_at, "delete"),))
 
         return make
+
+    def _compress(self, item: Planned, chain: Chain, members: Iterable[Member]) -> Task:
+        change = disposal.compress(chain, self._told(item), item.entity_type, item.id)
+        return Task(item, change, packs=tuple((member.kind, member.id) for member in members))
 
     # Deleting: nothing but ids and times is read.
 
@@ -350,6 +361,11 @@ def _agreed(item: Planned, decision: Decision | None) -> str | None:
         return decision.reason
     same = (decision.action, decision.policy) == (item.action, item.policy)
     return None if same else "decided otherwise since the preview"
+
+
+def _compressing(kind: Kind, items: Iterable[Planned]) -> list[Key]:
+    """Rows that a run which was killed may have compressed: they are told all the same."""
+    return [(kind, item.id) for item in items if item.action == RetentionAction.COMPRESS]
 
 
 def _lines(rows: Iterable[tuple[Kind, int, datetime | None]], action: str) -> tuple[Line, ...]:

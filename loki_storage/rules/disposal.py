@@ -27,6 +27,7 @@ from loki_storage.values import JsonValue
 __all__ = [
     "anonymize",
     "anonymous",
+    "compress",
     "delete_correction",
     "delete_set",
     "delete_validation",
@@ -99,6 +100,13 @@ def delete_correction(
     steps: list[Step] = [removal((CorrectionHistory, history)) for history in histories]
     steps += [removal((Correction, id)), _revised(chain)]
     return _change(AuditAction.PURGE, chain, steps, metadata, EntityType.CORRECTION, id)
+
+
+def compress(
+    chain: Chain, metadata: JsonValue, entity_type: str = EntityType.DOCUMENT, id: int | None = None
+) -> Change:
+    """Rows are stored in fewer bytes: none of them changes."""
+    return _change(AuditAction.COMPRESS, chain, (), metadata, entity_type, id)
 
 
 def anonymize(

@@ -21,7 +21,7 @@ from loki_storage_sql import compacting
 from loki_storage_sql.backend import SqlBackend
 from loki_storage_sql.packing import SHORTEST, pack, plain_size, unpack
 from loki_storage_sqlite.backend import SqliteBackend
-from tests.conftest import _SOURCES, POSTGRESQL
+from tests.conftest import POSTGRESQL, SOURCES
 from tests.postgresql.shared import store_url, versions
 from tests.stores import new_tenant
 from tests.strategies import TEXTS, queries, row, texts
@@ -32,7 +32,7 @@ def backend(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SqlBackend]:
     """A store in which also the shortest texts are packed."""
-    url, options = _SOURCES[request.param](tmp_path_factory.mktemp("packing"))
+    url, options = SOURCES[request.param](tmp_path_factory.mktemp("packing"))
     with pytest.MonkeyPatch.context() as patch, open_storage(url, create=True, **options) as store:
         patch.setattr(compacting, "SHORTEST", 0)
         compacting.texts_of.cache_clear()

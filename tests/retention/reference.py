@@ -26,6 +26,8 @@ class Row:
     label: str
     events: dict[str, datetime] = attrs.field(factory=dict)
     deleted: datetime | None = None
+    long: bool = False
+    """Whether its text is long enough to be compressed, and is not yet."""
 
 
 @attrs.define
@@ -35,6 +37,8 @@ class World:
     now: datetime
     archives: bool = False
     """Whether there is an archive store."""
+    compresses: bool = False
+    """Whether the store can compress."""
     documents: dict[int, Tree] = attrs.field(factory=dict)
     policies: list[Policy] = attrs.field(factory=list)
     holds: list[Hold] = attrs.field(factory=list)
@@ -125,7 +129,7 @@ def _whole(world: World, tree: Tree) -> Fate | None:
         _covers(hold, about, row) for hold in world.holds for about, row in tree.everything()
     )
     due = [p for p in maxima if _over(p, _began_whole(tree, p.trigger), world.now)]
-    return _choose(world, due, minima, held)
+    return _choose(world, due, minima, held, any(row.long for _, row in tree.everything()))
 
 
 def _single(world: World, tree: Tree, about: str, row: Row) -> Fate | None:
@@ -144,25 +148,30 @@ def _single(world: World, tree: Tree, about: str, row: Row) -> Fate | None:
     held = any(_covers(hold, about, row) for hold in world.holds) or any(
         _covers(hold, "document", version) for hold in world.holds for version in tree.versions
     )
-    return _choose(world, due, minima, held)
+    return _choose(world, due, minima, held, row.long)
 
 
 def _choose(
-    world: World, due: list[Policy], minima: list[tuple[Policy, datetime | None]], held: bool
+    world: World,
+    due: list[Policy],
+    minima: list[tuple[Policy, datetime | None]],
+    held: bool,
+    long: bool,
 ) -> Fate | None:
     if not due:
         return None
     if held:
         return None, None
+    possible = (*POSSIBLE, "compress") if world.compresses and long else POSSIBLE
     able = sorted(
-        (p for p in due if p.action in POSSIBLE or _archives(world, p)),
+        (p for p in due if p.action in possible or _archives(world, p)),
         key=lambda p: (p.priority, MILDEST.index(p.action), p.name),
     )
     if not able:
         first = min(due, key=lambda p: (p.priority, MILDEST.index(p.action), p.name))
         return None, first.name
     keeping = [(p, began) for p, began in minima if not _over(p, began, world.now)]
-    mild = able if not keeping else [p for p in able if p.action == "archive"]
+    mild = able if not keeping else [p for p in able if p.action in ("compress", "archive")]
     if mild:
         return mild[0].action, mild[0].name
     ends = [(_end(p, began), p.name) for p, began in keeping]

@@ -59,6 +59,7 @@ def check_case(storage: Storage, seed: int, ids: Ids, run: bool = True) -> World
     world = worlds.draw(seed, ids)
     world.archives = storage.archive is not None
     worlds.store(storage.backend, tenant, world, ids)
+    world.compresses = storage.backend.compact(Document, (), tenant) is not None
     expected = fates(world)
     plan = plan_tenant(storage.session(tenant=tenant), world.now)
     assert decisions(plan) == expected, f"seed {seed}"
@@ -119,6 +120,10 @@ def check_outcome(storage: Storage, tenant: str, world: World, expected: dict[An
         for record in storage.backend.select(Query(kind, tenant))
     }
     assert found == {key: fate == "anonymize" for key, fate in fate_of.items() if fate not in GONE}
+    for kind in KIND.values():
+        mine = {id: fate for (name, id), fate in fate_of.items() if name == kind.table}
+        done = [id for id, fate in mine.items() if fate == "compress"]
+        assert storage.backend.compactable(kind, done, tenant) == set()
 
 
 def _is_anonymized(record: Any) -> bool:

@@ -560,8 +560,10 @@ def test_policy_that_could_not_be_run_is_refused(
 
 def test_what_is_not_supported_is_told_and_starves_nobody(place: Place) -> None:
     place.policy("small", action="compress", priority=1)
-    fill(place, 1)
-    assert place.manager().run().tenants[0].skipped == {"compress is not supported": 1}
+    fill(place, 1)  # the texts are too short
+    able = place.storage.backend.compact(Document, (), place.tenant) is not None
+    told = "nothing to compress" if able else "compress is not supported"
+    assert place.manager().run().tenants[0].skipped == {told: 1}
     place.policy(priority=2)
     assert place.manager().run().tenants[0].records == {"old": 1}
 

@@ -36,6 +36,7 @@ LABEL_FIELD: dict[str, tuple[Kind, str]] = {
     "correction": (Correction, "correction_type"),
 }
 NOW = datetime(2028, 2, 29, 12, tzinfo=UTC)
+LONG = "better text " * 100
 UNITS = {"days": 1, "months": 28, "years": 365}
 
 
@@ -85,6 +86,8 @@ def _tree(random: Random, ids: Callable[[Kind, int], list[int]]) -> Tree:
     tree = Tree(versions)
     tree.validations = [_row(random, id) for id in ids(Validation, random.choice((0, 0, 1, 2)))]
     tree.corrections = [_row(random, id) for id in ids(Correction, random.choice((0, 0, 1)))]
+    for row in (*versions, *tree.corrections):
+        row.long = random.random() < 0.2
     return tree
 
 
@@ -146,7 +149,7 @@ def _records(tenant: str, root: int, tree: Tree) -> list[Record]:
     found: list[Record] = [Chain(id=root, tenant_id=tenant, client_id="c", live=live)]
     before = None
     for number, row in enumerate(tree.versions, 1):
-        text = f"text {row.id}"
+        text = f"text {row.id}" * (100 if row.long else 1)
         found.append(
             Document(
                 id=row.id,
@@ -202,6 +205,7 @@ def _correction(tenant: str, head: int, row: Row) -> Correction:
         status=CorrectionStatus.REJECTED,
         metadata_json=_events(row),
         reasoning="because",
+        corrected_content=LONG if row.long else None,
     )
 
 

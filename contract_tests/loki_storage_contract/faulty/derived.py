@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from loki_storage.batch import Batch, Update
 from loki_storage.lines import Blocks, Form
 from loki_storage.models import Document, Kind, Record
 from loki_storage.protocol import Backend, Count, CountDistinct, Day, Group, Measure, Reader
@@ -292,3 +293,14 @@ class _Everything(Reader):
 
     def count(self, query: Query) -> int:
         return self.reader.count(query.evolve(tenant=None))
+
+
+@breaks("RET-4")
+class CompactsByCutting(Faulty):
+    """``compact`` keeps the beginning of a long text."""
+
+    def compact(self, kind: Kind, ids: Iterable[int], tenant: str) -> int | None:
+        found = self.get_many(kind, ids, tenant).values() if kind is Document else ()
+        cuts = [Update(kind, row.id, {"content": row.stored("content")[:300]}) for row in found]
+        self.apply(Batch(tenant, cuts))
+        return 0

@@ -15,7 +15,7 @@ from loki_storage.errors import Conflict, Duplicate, Unsupported
 from loki_storage.lines import ARRAYS, CSV, OBJECTS, RAW_CSV, Form
 from loki_storage.models import Chain, Document, Kind, Record, Tag
 from loki_storage.protocol import Backend, Count, CountDistinct, Max, Measure, Min, Reader
-from loki_storage.query import Order, Query, equals
+from loki_storage.query import Compare, InQuery, Not, Order, Query, Text, equals
 from loki_storage_contract.laws.queries import Case, stored, with_rows
 from loki_storage_contract.queries import by_parts, measures, queries
 from loki_storage_contract.records import (
@@ -235,6 +235,46 @@ def load_refuses_what_is_there(store: Store) -> None:
     tag = store.new(Tag)
     error = unchanged(store, lambda: store.backend.load([tag.evolve(name="b")]), Conflict)
     assert type(error) is Duplicate
+
+
+LONG = "In the matter of your complaint, %_ ß SS, we have to say: " * 8
+
+
+@proves("RET-4", "ACC-6", derived="compact", share=SHARE, case=cases)
+def compacted_rows_read_as_before(store: Store, case: Case[Query]) -> None:
+    """By every query, also about their texts; half of them are compacted, another tenant's not."""
+    records, query = put(store, case)
+    texts = [row for row in records if isinstance(row, Document)]
+    for row in texts:
+        change = {"content": f"{row.content}{LONG}{row.content}"}
+        store.backend.apply(Batch(row.tenant_id, [Update(Document, row.id, change)]))
+    about = [
+        Query(Document, OURS, where)
+        for text in ("", "matter OF", "ss, we", *(row.content for row in texts[:2]))
+        for where in (
+            Text("contains", "content", text),
+            Not(Text("starts_with", "content", text, case_sensitive=False)),
+            Compare("content", "eq", f"{text}{LONG}{text}"),
+        )
+    ]
+    asked = [query, *about, Query(Document, None, InQuery("id", about[0], "id"))]
+    before = _told(store.backend, asked)
+    ids = [row.id for row in texts[::2]]
+    assert store.backend.compactable(Document, ids, OURS) <= set(ids)
+    saved = store.backend.compact(Document, ids, OURS)
+    assert saved is not None
+    assert store.backend.compactable(Document, ids, OURS) == set()
+    assert store.backend.compact(Document, ids, OURS) == saved >= 0
+    assert _told(store.backend, asked) == before
+
+
+def _told(backend: Backend, asked: list[Query]) -> list[Any]:
+    """All that a backend says to queries, and what it holds."""
+    found: list[Any] = [list(backend.dump())]
+    for query in asked:
+        rows = list(backend.rows(query, list(query.kind.domains)))
+        found += [list(backend.select(query)), backend.count(query), backend.exists(query), rows]
+    return found
 
 
 @proves("ACC-10", derived="snapshot")
