@@ -257,11 +257,14 @@ def compacted_rows_read_as_before(store: Store, case: Case[Query]) -> None:
             Compare("content", "eq", f"{text}{LONG}{text}"),
         )
     ]
-    asked = [query, *about, Query(Document, None, InQuery("id", about[0], "id"))]
+    asked = [query, *about, Query(Document, OURS, InQuery("id", about[0], "id"))]
     before = _told(store.backend, asked)
     ids = [row.id for row in texts[::2]]
     assert store.backend.compactable(Document, ids, OURS) <= set(ids)
     saved = store.backend.compact(Document, ids, OURS)
+    if "compact" not in overrides(store.backend):
+        assert saved is None
+        return
     assert saved is not None
     assert store.backend.compactable(Document, ids, OURS) == set()
     assert store.backend.compact(Document, ids, OURS) == saved >= 0
