@@ -139,7 +139,10 @@ class Session(UnitOfWork):
         return [self.record_intercept(intercept) for intercept in given]
 
     def get_intercept(self, validation_id: int) -> "StoredIntercept | None":
-        """What was recorded: ``to_report()`` and ``to_corrections()`` equal what came in."""
+        """What was recorded: ``to_report()`` and ``to_corrections()`` equal what came in.
+
+        Of what was anonymized since they raise ``IllegalTransition``; rows and figures are there.
+        """
         return self._intercepts.get(validation_id)
 
     @property

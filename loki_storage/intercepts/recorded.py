@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from loki_storage.errors import InvalidValue
+from loki_storage.errors import IllegalTransition, InvalidValue
 from loki_storage.intercepts.corrections import rebuilt_corrections
 from loki_storage.intercepts.reports import rebuilt_report
 from loki_storage.models import Correction, Document, Validation, ValidationResult
+from loki_storage.rules.retained import ANONYMIZED
 from loki_storage.values import JsonValue
 
 __all__ = ["RecordedIntercept", "StoredIntercept", "to_corrections", "to_report"]
@@ -52,7 +53,8 @@ def to_report(
 ) -> dict[str, JsonValue]:
     """The report that came in: equal, in the same key order.
 
-    Raises ``InvalidValue`` for a validation that no intercept brought.
+    Raises ``InvalidValue`` for a validation that no intercept brought, ``IllegalTransition`` for
+    one that retention has anonymized.
     """
     _check_recorded(validation)
     return rebuilt_report(document.content_hash, validation, results)
@@ -69,7 +71,8 @@ def to_corrections(
     ``version``: the one that holds the corrected text, None where there is none. Corrections of
     the validation that were created later are left out.
 
-    Raises ``InvalidValue`` for a validation that no intercept brought.
+    Raises ``InvalidValue`` for a validation that no intercept brought, ``IllegalTransition`` for
+    one that retention has anonymized.
     """
     _check_recorded(validation)
     return rebuilt_corrections(document, version, validation, corrections)
@@ -77,5 +80,9 @@ def to_corrections(
 
 def _check_recorded(validation: Validation) -> None:
     config = validation.config
+    if isinstance(config, dict) and ANONYMIZED in config:
+        raise IllegalTransition(
+            f"validation {validation.id} was anonymized: its results are kept, what came in is not"
+        )
     if not isinstance(config, dict) or "report" not in config:
         raise InvalidValue("config", "is not that of a validation recorded from an intercept")

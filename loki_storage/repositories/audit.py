@@ -179,7 +179,8 @@ class AuditRepository(Repository[AuditEntry]):
 
         Each batch is a commit of its own, itself audited with range, count and digest. Refused:
         anything outside 1..36,500 days and 1..10,000 entries a batch (AUD-3, TXN-9). Entries about
-        what a hold covers, and about the hold itself, stay (HLD-1).
+        what a hold covers, and about the hold itself, stay (HLD-1), and so does what an active
+        minimum for ``audit`` keeps (RET-2).
         """
         from loki_storage.repositories.disposing import (
             oldest_entries,

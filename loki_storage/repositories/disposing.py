@@ -5,7 +5,7 @@ from datetime import datetime
 
 import attrs
 
-from loki_storage.enums import EntityType, RetentionAction
+from loki_storage.enums import EntityType, PolicyKind, RetentionAction
 from loki_storage.errors import Conflict, OnHold
 from loki_storage.models import ArchivedDocument, AuditEntry, Document, LegalHold
 from loki_storage.query import Compare, Order
@@ -13,11 +13,9 @@ from loki_storage.repositories.judging import Judge, Page
 from loki_storage.repositories.retained import (
     Child,
     Coverage,
-    active_holds,
     children_first,
     children_of,
     record_sets,
-    retention_state,
 )
 from loki_storage.repositories.retention import unchanged
 from loki_storage.rules import audit as audit_rules
@@ -26,6 +24,7 @@ from loki_storage.rules import documents as rules
 from loki_storage.rules.change import Change, Step
 from loki_storage.rules.holds import covered_ids
 from loki_storage.rules.retained import RecordSet
+from loki_storage.rules.retention import Term, kept_by
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["free_entries", "oldest_entries", "purge", "remove_entries"]
@@ -92,7 +91,7 @@ def _purge(
 
 
 def remove_entries(session: UnitOfWork, old: Sequence[AuditEntry], before: datetime) -> int:
-    """Remove those of a page of audit entries that no hold covers, in one commit."""
+    """Remove those of a page of audit entries that may go, in one commit."""
     guard, free = free_entries(session, old)
     if free:
         change = audit_rules.cleanup(free, before)
@@ -111,10 +110,20 @@ def oldest_entries(
 
 
 def free_entries(session: UnitOfWork, old: Sequence[AuditEntry]) -> tuple[Step, list[AuditEntry]]:
-    """Those that no hold covers, and the step that lets a batch fail if a hold is placed since."""
-    state, holds = retention_state(session), active_holds(session)
-    held = _held(session, holds, old) if holds else set()
-    return unchanged(session, state), [entry for entry in old if entry.id not in held]
+    """Those that no hold covers and no minimum keeps.
+
+    With the step that lets a batch fail if a hold is placed or a policy changes since.
+    """
+    judge = Judge.read(session)
+    held = _held(session, judge.holds, old) if judge.holds else set()
+    minimums, now = judge.about(EntityType.AUDIT, PolicyKind.MINIMUM), session.now()
+    free = [
+        entry
+        for entry in old
+        if entry.id not in held
+        and kept_by(now, [Term(policy, entry.timestamp) for policy in minimums]) is None
+    ]
+    return unchanged(session, judge.state), free
 
 
 def _held(

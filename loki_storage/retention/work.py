@@ -40,6 +40,7 @@ from loki_storage.retention.archiving import UNREADABLE, Names, move, rewrite
 from loki_storage.retention.certificate import Line
 from loki_storage.retention.plan import Planned
 from loki_storage.retention.planner import export_decisions, member_sets
+from loki_storage.retention.reads import reads_of, reads_of_sets
 from loki_storage.rules import disposal
 from loki_storage.rules.change import Change, Removal
 from loki_storage.rules.retained import Member, RecordSet
@@ -102,6 +103,8 @@ class _Makers:
     remove_file: RemoveFile
     names: Names
     _texts: dict[tuple[str | None, str], JsonText] = attrs.field(factory=dict, init=False)
+    _emptied: set[int] = attrs.field(factory=set, init=False)
+    """Entries of reads that a change of this page empties already."""
 
     def all_of(self, entity_type: str, items: Sequence[Planned]) -> Iterator[Task]:
         planned = [item for item in items if item.action is not None]
@@ -123,14 +126,14 @@ class _Makers:
             for item in items
             if item.id in sets
         }
-        going = [
-            sets[item.id]
-            for item in items
-            if item.id in sets
-            and refused[item.id] is None
-            and item.action == RetentionAction.DELETE
-        ]
-        children = children_of(self.session, going)
+
+        def going(action: RetentionAction) -> list[RecordSet]:
+            mine = (item.id for item in items if item.id in sets and item.action == action)
+            return [sets[id] for id in mine if refused[id] is None]
+
+        children = children_of(self.session, going(RetentionAction.DELETE))
+        reads = reads_of_sets(self.session, going(RetentionAction.ANONYMIZE))
+        self._emptied.update(entry.id for entries in reads.values() for entry in entries)
 
         def make(item: Planned) -> Task:
             if item.id not in sets:
@@ -145,7 +148,7 @@ class _Makers:
                 return self._archive_set(item, each)
             if item.action == RetentionAction.COMPRESS:
                 return self._compress(item, each.chain, each.members)
-            return self._anonymize(item, each.chain, self._whole(each))
+            return self._anonymize(item, each.chain, [*self._whole(each), *reads.get(item.id, ())])
 
         return make
 
@@ -270,7 +273,12 @@ class _Makers:
 
     def _member(self, item: Planned, chain: Chain, member: Member) -> Task:
         if item.action == RetentionAction.ANONYMIZE:
-            return self._anonymize(item, chain, self._whole_member(member))
+            records = self._whole_member(member)
+            owned = {(type(row), row.id): 0 for row in records if type(row) is not AuditEntry}
+            reads = reads_of(self.session, owned).get(0, ())
+            fresh = [entry for entry in reads if entry.id not in self._emptied]
+            self._emptied.update(entry.id for entry in fresh)
+            return self._anonymize(item, chain, [*records, *fresh])
         children = self._children_of_member(member)
         ids, told = [id for _, id, _ in children], self._told(item)
         if member.kind is Validation:

@@ -137,6 +137,8 @@ def anonymize(
 
 def anonymous(record: Record, tokens: Iterable[str]) -> Edit:
     """The edit that leaves nothing of a person in a row."""
+    if isinstance(record, AuditEntry) and record.action == AuditAction.READ:
+        return _asked(record)
     emptied: dict[str, object] = dict.fromkeys(_EMPTIED[type(record)])
     emptied |= _REPLACED[type(record)](record, iter(tokens))
     changed = edit(record, **emptied)
@@ -189,6 +191,13 @@ def _entry(entry: Any, tokens: Any) -> dict[str, object]:
         "changes": changes,
         "metadata_json": kept or None,
     }
+
+
+def _asked(entry: AuditEntry) -> Edit:
+    """A read, of others' records too: who read which rows when stays, what was asked for goes."""
+    told = {name: value for name, value in entry.metadata_json.items() if name != "query"}
+    changed = edit(entry, metadata_json=told)
+    return Edit(entry, changed.changes, {}, silent=True)
 
 
 def _field(told: Any) -> JsonValue:

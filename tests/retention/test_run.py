@@ -1,11 +1,20 @@
 """Runs: what goes, what stays, holds at any moment, kills at every step, two at once (RET-3)."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from loki_storage.errors import Contention, InvalidField, InvalidValue, OnHold
+from loki_storage import Intercept
+from loki_storage.errors import (
+    Conflict,
+    Contention,
+    IllegalTransition,
+    InvalidField,
+    InvalidValue,
+    OnHold,
+)
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import (
     AuditEntry,
@@ -22,6 +31,7 @@ from loki_storage.models import (
     ValidationResult,
 )
 from loki_storage.query import Query, equals
+from loki_storage.samples import open_intercepts
 from loki_storage.storage import Storage
 from tests.retention.places import LATER, MARKER, Place, fill, marked
 from tests.stores import CLOCK, Fault, unsteady
@@ -95,6 +105,50 @@ def test_anonymize_leaves_no_marker_anywhere_and_keeps_the_figures(place: Place)
     with place.begin() as session:
         assert session.documents.verify(id)
         assert session.documents.get_as_of(id, CLOCK()) is not None
+
+
+def test_what_audited_reads_asked_for_goes_with_the_person(place: Place) -> None:
+    """Who read which rows when stays, and so do reads of others' records."""
+    place.policy(
+        action="anonymize", criteria=Query(Document, place.tenant, equals(client_id="client"))
+    )
+    (id,) = fill(place, 1)
+    with place.begin() as session:
+        other = session.documents.create_document("text of somebody", "email", "other").id
+    with place.storage.session(tenant=place.tenant, actor="bob", audit_reads=True) as session:
+        assert session.documents.search(MARKER)
+        session.validations.get_by_document(id)
+        session.documents.search("somebody")
+    reads = [row for row in place.rows(AuditEntry) if row.action == "read"]  # type: ignore[attr-defined]
+    assert any(marked(row) for row in reads)
+    assert place.manager().run().affected == 1
+    assert [(row, marked(row)) for row in place.rows() if marked(row)] == []
+    after = {row.id: row for row in place.rows(AuditEntry)}
+    for read in reads:
+        was, now = read.metadata_json, after[read.id].metadata_json  # type: ignore[attr-defined]
+        assert (now["kind"], now["ids"]) == (was["kind"], was["ids"])
+        assert after[read.id].actor_id == "bob"  # type: ignore[attr-defined]
+        assert ("query" in now) == (was["ids"] == [[other, other]])
+    assert id != other
+
+
+def test_intercept_that_was_anonymized_says_so(place: Place) -> None:
+    place.policy(action="anonymize")
+    with open_intercepts() as lines:
+        data = json.loads(next(iter(lines)))
+    with place.begin() as session:
+        validation = session.record_intercept(
+            Intercept.from_report(data["document"], "email", "c", data["report"])
+        ).validation
+    CLOCK.advance(days=31)
+    place.manager().run()
+    with place.begin() as session:
+        stored = session.get_intercept(validation.id)
+        assert stored is not None
+        assert len(stored.results) > 0
+        for rebuild in (stored.to_report, stored.to_corrections):
+            with pytest.raises(IllegalTransition, match="anonymized"):
+                rebuild()
 
 
 EMPTIED = {
@@ -377,6 +431,32 @@ def test_audit_cleanup_leaves_what_is_about_a_held_document(place: Place) -> Non
     left = {row.document_id for row in place.rows(AuditEntry)}  # type: ignore[attr-defined]
     assert held in left
     assert free not in left
+
+
+def test_audit_cleanup_leaves_what_a_minimum_keeps(place: Place) -> None:
+    place.policy("keep", "delete", entity_type="audit", kind="minimum", retention_days=500)
+    fill(place, 1, days=400)
+    before = place.rows(AuditEntry)
+    with place.begin() as session:
+        assert session.audit.cleanup_old_entries(365) == 0
+    assert place.rows(AuditEntry) == before
+    CLOCK.advance(days=100)
+    with place.begin() as session:
+        assert session.audit.cleanup_old_entries(365) == len(before)
+
+
+def test_a_minimum_that_begins_while_the_trail_is_cleaned_keeps_the_rest(place: Place) -> None:
+    fill(place, 1, days=400)
+    before = place.rows(AuditEntry)
+
+    def keep() -> None:
+        place.policy("keep", "delete", entity_type="audit", kind="minimum", retention_days=500)
+
+    backend, storage = unsteady(place.storage)
+    backend.fail(Fault(None, meanwhile=keep))
+    with storage.session(tenant=place.tenant) as session, pytest.raises(Conflict):
+        session.audit.cleanup_old_entries(365)
+    assert {row.id for row in before} <= {row.id for row in place.rows(AuditEntry)}
 
 
 def test_soft_delete_and_additions_stay_allowed_under_a_hold(place: Place) -> None:
