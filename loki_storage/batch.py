@@ -111,6 +111,8 @@ def _checked_changes(kind: Kind, changes: Mapping[str, object]) -> dict[str, obj
 
 
 def _checked_guard(kind: Kind, guard: Mapping[str, object]) -> dict[str, object]:
+    if not guard:
+        return {}
     return {field: domain_of(kind, field).operand(field, v) for field, v in guard.items()}
 
 

@@ -94,7 +94,18 @@ class Pending:
                 else:
                     others.append(step)
             for step in others:
-                self._fold(step)
+                if not isinstance(step, Removal) or not self._took(step):
+                    self._fold(step)
+
+    def _took(self, step: Removal) -> bool:
+        """Remove a row that the session has not touched: nearly all, when retention runs."""
+        key = _key(step)
+        if key in self._operations or key[0] in self._packed:
+            return False
+        self._operations[key] = Delete(*key, step.guard)
+        self._kinds.add(key[0])
+        self._undo.append(partial(self._put_back, key, None, None))
+        return True
 
     def insert(self, record: Record) -> None:
         """Buffer a new record."""

@@ -78,8 +78,18 @@ class RowWriter:
         self, connection: Connection, tenant: str, deletes: Sequence[Delete], guard: Fields
     ) -> None:
         """Deletes under guards on the same fields."""
+        if not guard:
+            self._delete_all(connection, tenant, [delete.id for delete in deletes])
+            return
         text, names = delete_text(self.dialect, self.table, guard)
         self.run(connection, text, names, [self.values(tenant, delete) for delete in deletes])
+
+    def _delete_all(self, connection: Connection, tenant: str, ids: Sequence[int]) -> None:
+        text, names = delete_many_text(self.dialect, self.table)
+        values = {"tenant": tenant, "ids": self.dialect.list_encoder(ID)(ids)}
+        cursor = connection.execute(text, [values[name] for name in names])
+        if cursor.rowcount != len(ids):
+            raise Rejected
 
     def require(
         self, connection: Connection, tenant: str, operations: Sequence[Guarded], guard: Fields
@@ -147,6 +157,12 @@ def update_text(
 def delete_text(dialect: Dialect, table: sa.Table, guard: Fields) -> tuple[str, list[str]]:
     """A DELETE of one row under a guard."""
     return text_of(table.delete().where(*_one_row(dialect, table, guard)), dialect)
+
+
+@lru_cache(CACHED_STATEMENTS)
+def delete_many_text(dialect: Dialect, table: sa.Table) -> tuple[str, list[str]]:
+    """A DELETE of some rows by their ids."""
+    return text_of(table.delete().where(*among_ids(dialect, table)), dialect)
 
 
 @lru_cache(CACHED_STATEMENTS)
