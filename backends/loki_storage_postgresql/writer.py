@@ -21,7 +21,8 @@ from loki_storage_postgresql.dialect import PostgresqlDialect
 from loki_storage_postgresql.results import Results
 from loki_storage_postgresql.statements import Part, Verb, statement
 from loki_storage_sql.findings import CONTENT, Content
-from loki_storage_sql.row_writer import RowWriter
+from loki_storage_sql.packing import packable
+from loki_storage_sql.row_writer import Rejected, RowWriter
 from loki_storage_sql.tables import Schema
 from loki_storage_sql.writer import Group, Stage, plan
 
@@ -164,8 +165,15 @@ class WorkWriter:
         if not ready:
             raise self._stale(locks, found)
 
-    def _stale(self, locks: Sequence[Step], found: Sequence[Sequence[int]]) -> StaleWrite:
-        """Names a row that is not there, or not as its guard has it: the first error (BAT-4)."""
+    def _stale(
+        self, locks: Sequence[Step], found: Sequence[Sequence[int]]
+    ) -> StaleWrite | Rejected:
+        """Names a row that is not there, or not as its guard has it: the first error (BAT-4).
+
+        Where a guard is about a text that may be packed, SQL cannot tell.
+        """
+        if any(packable(step.part.table.name, f) for step in locks for f in step.part.guard):
+            return Rejected()
         missing = (
             (step.part.table, step_ids)
             for step, there in zip(locks, found, strict=True)
