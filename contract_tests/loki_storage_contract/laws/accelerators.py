@@ -191,6 +191,17 @@ def rows_agree(store: Store, case: Case[Query], fields: set[int]) -> None:
     assert [[type(v) for v in row] for row in found] == [[type(v) for v in row] for row in expected]
 
 
+@proves("ACC-6", derived="rows")
+def rows_keep_their_order(store: Store) -> None:
+    """They come as the records would, whatever their ids; within the window, with any fields."""
+    for name in ("b", "c", "a"):
+        store.new(Tag, name=name)
+    by_name = Query(Tag, OURS, order=[Order("name", True)])
+    assert list(store.backend.rows(by_name, ["name"])) == [("c",), ("b",), ("a",)]
+    assert list(store.backend.rows(by_name.evolve(offset=1, limit=1), ["name"])) == [("b",)]
+    assert list(store.backend.rows(by_name.evolve(limit=2), [])) == [(), ()]
+
+
 @proves("ACC-7", derived="search", share=SHARE, case=cases)
 def search_agrees(store: Store, case: Case[Query]) -> None:
     """The same records, if perhaps in another order; as many as the window holds."""
