@@ -313,11 +313,15 @@ def sound(drawn: Sequence[Record]) -> World:
 
 
 def _follows(record: Record, world: World) -> bool:
-    """Whether a version has a higher number than the one that it was built on (VER-2)."""
+    """Whether a version has a higher number than the one of its chain it was built on (VER-2)."""
     if not isinstance(record, Document) or record.parent_id is None:
         return True
     parent = world.get((Document, record.parent_id))
-    return isinstance(parent, Document) and parent.version < record.version
+    return (
+        isinstance(parent, Document)
+        and parent.root_id == record.root_id
+        and parent.version < record.version
+    )
 
 
 def faults(world: World) -> set[str]:
