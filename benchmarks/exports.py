@@ -28,7 +28,7 @@ from openpyxl import Workbook  # type: ignore[import-untyped]
 
 from loki_storage import Batch, Insert, Query, Storage, open_storage
 from loki_storage.backup_manager import BackupManager
-from loki_storage.backup_rows import lines_of
+from loki_storage.backups.rows import lines_of
 from loki_storage.export_manager import ExportManager
 from loki_storage.models import KINDS, Chain, Document
 from loki_storage.values import canonical

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loki_storage.archive_store import ArchiveStore
-from loki_storage.backup_names import SUFFIX, checked_name
+from loki_storage.backups.names import SUFFIX, checked_name
 from loki_storage.errors import ArchiveError, InvalidValue, StorageError
 from loki_storage.whole_file import part_of, sync_folder
 

@@ -1,6 +1,6 @@
 """Bundles of archived documents: written, read back, and read beside the store's rows (RET-4).
 
-A bundle is a backup of one document: the file format of ``backup_archive``, with the rows of the
+A bundle is a backup of one document: the file format of ``backups.archive``, with the rows of the
 document's set as its members. What is read of one is compared with the digest that its stub keeps.
 """
 
@@ -13,9 +13,9 @@ from io import BytesIO
 import attrs
 
 from loki_storage.archive_store import ArchiveStore
-from loki_storage.backup_archive import Archive, ArchiveWriter, Manifest, Member
-from loki_storage.backup_rows import decoded
-from loki_storage.backup_source import opened
+from loki_storage.backups.archive import Archive, ArchiveWriter, Manifest, Member
+from loki_storage.backups.rows import decoded
+from loki_storage.backups.source import opened
 from loki_storage.errors import ArchiveError, InvalidValue, RestoreRejected, ResultTooLarge
 from loki_storage.lines import ARRAYS, encoded
 from loki_storage.models import ArchivedDocument, Chain, Document, Kind, Record

@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from loki_storage.backup_archive import Archive, Manifest
-from loki_storage.backup_names import (
+from loki_storage.backups.archive import Archive, Manifest
+from loki_storage.backups.names import (
     SUFFIX,
     Stored,
     checked_name,
@@ -22,9 +22,9 @@ from loki_storage.backup_names import (
     open_file,
     stored,
 )
-from loki_storage.backup_restore import restore
-from loki_storage.backup_source import opened
-from loki_storage.backup_writer import BackupWriter, Progress
+from loki_storage.backups.restore import restore
+from loki_storage.backups.source import opened
+from loki_storage.backups.writer import BackupWriter, Progress
 from loki_storage.errors import BackupError, InvalidValue, StorageError
 from loki_storage.models import DEFAULT_TENANT
 from loki_storage.rules.change import Actor

@@ -22,8 +22,8 @@ from loki_storage.errors import (
     OutcomeUnknown,
     StorageError,
 )
-from loki_storage.export_job import Job, Progress, job_of
-from loki_storage.export_reader import read_export
+from loki_storage.exports.job import Job, Progress, job_of
+from loki_storage.exports.reader import read_export
 from loki_storage.masking import mask_of
 from loki_storage.models import DEFAULT_TENANT, ExportLog
 from loki_storage.protocol import Reader

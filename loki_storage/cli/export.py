@@ -25,7 +25,7 @@ from loki_storage.cli.output import (
 from loki_storage.cli.progress import counting
 from loki_storage.export_formats import find_format, find_format_of_file, format_options
 from loki_storage.export_manager import ExportManager
-from loki_storage.export_source import SOURCES
+from loki_storage.exports.source import SOURCES
 from loki_storage.models import ExportLog, Kind
 from loki_storage.rules.exports import FAILED, PENDING
 from loki_storage.storage import Storage

@@ -13,9 +13,9 @@ import pytest
 import zstandard
 
 from loki_storage import Storage
-from loki_storage.backup_archive import _SEAL, _SEAL_SIZE, MANIFEST, VERSION
 from loki_storage.backup_manager import BackupManager
-from loki_storage.backup_names import SUFFIX
+from loki_storage.backups.archive import _SEAL, _SEAL_SIZE, MANIFEST, VERSION
+from loki_storage.backups.names import SUFFIX
 from loki_storage.errors import BackupError, RestoreRejected
 from loki_storage.models import KINDS
 from tests.backups.stores import fill, rows, store

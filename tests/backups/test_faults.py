@@ -10,7 +10,7 @@ import pytest
 
 from loki_storage import Storage, open_storage, whole_file
 from loki_storage.backup_manager import BackupManager
-from loki_storage.backup_names import SUFFIX
+from loki_storage.backups.names import SUFFIX
 from loki_storage.enums import AuditAction
 from loki_storage.errors import BackupError, StorageError
 from tests.backups.stores import fill, rows, store, without

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loki_storage.backup_manager import BackupManager
-from loki_storage.backup_names import SUFFIX, checked_name
+from loki_storage.backups.names import SUFFIX, checked_name
 from loki_storage.errors import BackupError, InvalidValue, StorageError
 from tests.backups.stores import store
 
@@ -86,12 +86,12 @@ def test_link_that_takes_a_backup_s_place_is_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at the folder and the opening of the file."""
-    from loki_storage import backup_names
+    from loki_storage.backups import names
 
     with store("memory", tmp_path) as storage:
         manager = BackupManager(storage, tmp_path / "backups")
         path = tmp_path / "backups" / f"{manager.create_backup('daily')['name']}{SUFFIX}"
-        find = backup_names.find
+        find = names.find
 
         def swapped(folder: Path, name: object) -> Any:
             found = find(folder, name)

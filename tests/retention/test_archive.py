@@ -14,7 +14,7 @@ from loki_storage import Storage, open_storage
 from loki_storage.archive_folder import FolderArchive
 from loki_storage.archive_store import ArchiveStore
 from loki_storage.archives import with_archived
-from loki_storage.backup_archive import Archive
+from loki_storage.backups.archive import Archive
 from loki_storage.errors import (
     ArchiveError,
     Contention,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from loki_storage.backup_manager import BackupManager
-from loki_storage.backup_names import SUFFIX
+from loki_storage.backups.names import SUFFIX
 from loki_storage.enums import AuditAction
 from loki_storage.errors import IllegalTransition, OnHold, RestoreRejected, Unsupported
 from loki_storage.models import KINDS, AuditEntry, Chain, Document, Record, RetentionState, Tag

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loki_storage.errors import ConnectionLost
 from loki_storage.export_manager import ExportManager, read_export
-from loki_storage.export_source import SOURCES
+from loki_storage.exports.source import SOURCES
 from loki_storage.models import (
     Chain,
     Correction,

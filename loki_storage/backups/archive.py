@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Self, cast
 import attrs
 import zstandard
 
-from loki_storage.backup_rows import Digest
+from loki_storage.backups.rows import Digest
 from loki_storage.errors import RestoreRejected
 from loki_storage.values import JsonValue
 from loki_storage.whole_file import Counted

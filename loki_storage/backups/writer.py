@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from loki_storage.backup_archive import ArchiveWriter, Manifest, Member
-from loki_storage.backup_rows import lines_of
+from loki_storage.backups.archive import ArchiveWriter, Manifest, Member
+from loki_storage.backups.rows import lines_of
 from loki_storage.errors import StorageError
 from loki_storage.models import KINDS, AuditEntry, Kind
 from loki_storage.plugins import find_backend, plugin_manager

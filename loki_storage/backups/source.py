@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from loki_storage.backup_archive import Archive, Member
-from loki_storage.backup_rows import Digest, converted, decoded, lines_of
+from loki_storage.backups.archive import Archive, Member
+from loki_storage.backups.rows import Digest, converted, decoded, lines_of
 from loki_storage.errors import RestoreRejected, SchemaOutdated, StorageError
 from loki_storage.models import KINDS, AuditEntry, Kind
 from loki_storage.plugins import find_backend, plugin_manager

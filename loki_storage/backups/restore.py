@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from loki_storage.backup_archive import Manifest
-from loki_storage.backup_source import HIGHEST_ID, Table
+from loki_storage.backups.archive import Manifest
+from loki_storage.backups.source import HIGHEST_ID, Table
 from loki_storage.errors import (
     BrokenReference,
     Duplicate,

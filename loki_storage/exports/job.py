@@ -11,7 +11,7 @@ import attrs
 from loki_storage.errors import InvalidField, InvalidValue
 from loki_storage.export_format import ExportFormatSpec, Row
 from loki_storage.export_formats import find_format, format_options
-from loki_storage.export_source import SOURCES, Selection, select
+from loki_storage.exports.source import SOURCES, Selection, select
 from loki_storage.lines import Blocks, Form
 from loki_storage.masking import Mask
 from loki_storage.models import ExportLog
