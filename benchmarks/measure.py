@@ -25,10 +25,15 @@ class Ratio:
         return self.limit is None or self.ratio <= self.limit
 
 
-def cpu(run: Callable[[], object], clock: Callable[[], float] = time.process_time) -> float:
-    """CPU seconds of this process that one call takes, garbage collection aside."""
+def cpu(
+    run: Callable[[], object],
+    clock: Callable[[], float] = time.process_time,
+    collecting: bool = False,
+) -> float:
+    """CPU seconds of this process that one call takes, garbage collection aside unless told."""
     gc.collect()
-    gc.disable()
+    if not collecting:
+        gc.disable()
     try:
         start = clock()
         run()
@@ -45,17 +50,19 @@ def compare(
     rounds: int = 7,
     limit: float | None = None,
     clock: Callable[[], float] = time.process_time,
+    collecting: bool = False,
 ) -> Ratio:
     """Run both in turn, each round on its own fresh set-up; the set-up is not timed.
 
     ``clock``: ``time.perf_counter`` where disks and other processes are a part of the work.
+    ``collecting``: the garbage collector runs as it does in a user's process.
     """
     ratios = []
     for number in range(rounds):
         first, second = (contender, floor) if number % 2 else (floor, contender)
         times = {}
         for make in (first, second):
-            times[make] = cpu(make(), clock)
+            times[make] = cpu(make(), clock, collecting)
         ratios.append(times[contender] / times[floor])
     return Ratio(name, median(ratios), min(ratios), max(ratios), limit)
 
