@@ -29,7 +29,7 @@ from loki_storage.matching import Members, matcher, position, window
 from loki_storage.models import Kind, Record
 from loki_storage.query import MAXIMUM_WINDOW, And, Condition, In, InQuery, Not, Or, Query
 from loki_storage.rows import Rows
-from loki_storage.rules.change import Change, Edit, Removal
+from loki_storage.rules.change import Change, Changes, Edit, Removal
 
 __all__ = ["Pending", "kinds_of", "merged"]
 
@@ -82,7 +82,7 @@ class Pending:
             if its_kind is kind and not isinstance(operation, Require)
         }
 
-    def add(self, change: Change) -> None:
+    def add(self, change: Change | Changes) -> None:
         """Buffer all steps of a change, or none: ``StaleWrite`` where one does not fit the view."""
         others: list[Edit | Removal | Require] = []
         with self.as_one():
@@ -90,7 +90,7 @@ class Pending:
                 if isinstance(step, Insert):
                     self.insert(step.record)
                 elif isinstance(step, InsertMany):
-                    self._pack(step.rows)
+                    self.insert_many(step.rows)
                 else:
                     others.append(step)
             for step in others:
@@ -116,6 +116,13 @@ class Pending:
         self._kinds.add(key[0])
         self._undo.append(partial(self._put_back, key, None, None))
 
+    def insert_many(self, rows: Rows[Any]) -> None:
+        """Buffer new rows as they are; that their ids are new is for the batch to check."""
+        if rows:
+            self._packed.setdefault(rows.kind, []).append(rows)
+            self._kinds.add(rows.kind)
+            self._undo.append(partial(self._take_back, rows))
+
     @contextmanager
     def as_one(self) -> Iterator[None]:
         """Keep all that is buffered inside, or nothing of it where it raises."""
@@ -134,13 +141,6 @@ class Pending:
             self._operations[key] = operation
         if edited is not None:
             self._edited[key] = edited
-
-    def _pack(self, rows: Rows[Any]) -> None:
-        """Buffer new rows as they are; that their ids are new is for the batch to check."""
-        if rows:
-            self._packed.setdefault(rows.kind, []).append(rows)
-            self._kinds.add(rows.kind)
-            self._undo.append(partial(self._take_back, rows))
 
     def _take_back(self, rows: Rows[Any]) -> None:
         """Forget the rows that were buffered last, whether they are still packed or not."""

@@ -78,6 +78,14 @@ class Rows(Sequence[R]):
         columns = ((f, chain.from_iterable(part.column(f) for part in parts)) for f in kind.domains)
         return cls(kind, {field: list(column) for field, column in columns})
 
+    def at(self, places: Sequence[int]) -> "Rows[R]":
+        """The rows at these places, counted from 0, of which there is at least one."""
+        columns = {field: self.own(field) for field in self.kind.domains}
+        own = {
+            f: [column[n] for n in places] for f, column in columns.items() if column is not None
+        }
+        return Rows(self.kind, own, self.same)
+
     @cached_property
     def records(self) -> Sequence[R]:
         """All of them, made once."""

@@ -45,7 +45,14 @@ from loki_storage.models import AuditEntry, Kind, Record
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Backend, Count, Day, Group, Measure, Reader
 from loki_storage.query import Query
-from loki_storage.rules.change import Actor, Change, audit_entry, read_noted
+from loki_storage.rules.change import (
+    Actor,
+    Change,
+    Changes,
+    audit_entries,
+    audit_entry,
+    read_noted,
+)
 
 __all__ = [
     "EVERY_TENANT",
@@ -334,6 +341,24 @@ class UnitOfWork(Operations, Reader):
         self._pending.add(change)
         self._pending.insert(entry)
         self._audit_ids.pop(0)
+        self._lost.extend(lost)
+
+    def add_all(self, changes: Changes, *lost: Lost) -> None:
+        """``add`` for each of many changes: all of them, or none."""
+        self._check_writable()
+        count = len(changes.ids)
+        self.new_ids({AuditEntry: count})
+        entries = audit_entries(
+            changes,
+            ids=self._audit_ids[:count],
+            tenant=self.tenant,
+            actor=self.actor,
+            now=self.now(),
+        )
+        with self._pending.as_one():
+            self._pending.add(changes)
+            self._pending.insert_many(entries)
+        del self._audit_ids[:count]
         self._lost.extend(lost)
 
     @decided_before

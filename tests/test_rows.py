@@ -47,6 +47,13 @@ def test_joined_rows_follow_each_other(table: list[Any], at: int) -> None:
     assert list(Rows.joined([packed(part, fields) for part in parts])) == table
 
 
+@given(drawn_tables, st.data())
+def test_rows_at_places_are_the_records_there(table: list[Any], data: st.DataObject) -> None:
+    shared = data.draw(st.lists(st.sampled_from(list(type(table[0]).domains))))
+    places = data.draw(st.lists(st.integers(0, len(table) - 1), min_size=1))
+    assert list(packed(table, shared).at(places)) == [table[place] for place in places]
+
+
 @given(drawn_tables)
 def test_copies_differ_in_their_columns_alone(table: list[Any]) -> None:
     ids = range(7, 7 + len(table))

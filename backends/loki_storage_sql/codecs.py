@@ -55,7 +55,8 @@ def rows_encoder(
 
     def encode(rows: Rows[Any]) -> Encoded:
         columns = {f: column for f in fields if (column := rows.own(f)) is not None}
-        same = {f: rows.same[f] for f in fields if f in rows.same and f not in columns}
+        shared = {f: rows.same.get(f) for f in fields if f not in columns}
+        same = {field: value for field, value in shared.items() if value is not None}
         return Encoded(
             {field: _column(encoders[field], column) for field, column in columns.items()},
             {field: _value(encoders[field], value) for field, value in same.items()},

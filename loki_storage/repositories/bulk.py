@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
-from loki_storage.errors import InvalidField, InvalidValue, NotFound
+from loki_storage.errors import InvalidField, NotFound
 from loki_storage.models import AuditEntry, Chain, Document, DocumentTag, Kind
 from loki_storage.query import In, InQuery, Order, Query, equals
 from loki_storage.query_builder import QueryBuilder
@@ -17,10 +17,12 @@ from loki_storage.repositories import races
 from loki_storage.repositories.base import Repository
 from loki_storage.repositories.outcomes import OnError, Outcome, written
 from loki_storage.repositories.tags import TagRepository
+from loki_storage.rows import Rows
 from loki_storage.rules import documents as rules
 from loki_storage.rules import tags as tag_rules
 from loki_storage.rules.change import Change
-from loki_storage.rules.names import item_list, name_list
+from loki_storage.rules.describing import Described, described
+from loki_storage.rules.names import item_list
 from loki_storage.unit_of_work import UnitOfWork
 
 __all__ = ["BulkDocuments", "Documents"]
@@ -28,7 +30,8 @@ __all__ = ["BulkDocuments", "Documents"]
 Documents = Iterable[int] | Query | QueryBuilder[Document]
 """Ids of versions, or a query for them; any version stands for its document."""
 T = TypeVar("T")
-Described = Mapping[str, Any]
+Text = tuple[str, str]
+"""A client, and a text of its."""
 Rule = Callable[[Chain, Sequence[Document]], Change | None]
 
 
@@ -46,21 +49,21 @@ class BulkDocuments(Repository[Document]):
     @overload
     def create_documents(
         self,
-        documents: Iterable[Described],
+        documents: Iterable[Mapping[str, Any]],
         on_duplicate: rules.OnDuplicate = "raise",
         on_error: Literal["raise"] = "raise",
     ) -> list[Document]: ...
     @overload
     def create_documents(
         self,
-        documents: Iterable[Described],
+        documents: Iterable[Mapping[str, Any]],
         on_duplicate: rules.OnDuplicate = "raise",
         *,
         on_error: Literal["report"],
     ) -> list[Outcome[Document]]: ...
     def create_documents(
         self,
-        documents: Iterable[Described],
+        documents: Iterable[Mapping[str, Any]],
         on_duplicate: rules.OnDuplicate = "raise",
         on_error: OnError = "raise",
     ) -> list[Document] | list[Outcome[Document]]:
@@ -163,74 +166,77 @@ class BulkDocuments(Repository[Document]):
     # The batches
 
     def _create_all(
-        self, given: Sequence[Described], on_duplicate: rules.OnDuplicate
+        self, given: Sequence[Mapping[str, Any]], on_duplicate: rules.OnDuplicate
     ) -> list[Document]:
         session = self._session
         ids = session.new_ids({Document: len(given), AuditEntry: len(given)}).get(Document, [])
-        wanted = [self._described(one, id) for one, id in zip(given, ids, strict=True)]
-        there = self._same_texts([document for document, _, _ in wanted])
-        tags = TagRepository(session).all_named(
-            sorted({name for _, names, _ in wanted for name in names})
-        )
-        links = iter(self._link_ids(sum(len(names) for _, names, _ in wanted)))
-        made: list[Document] = []
-        for document, names, ask in wanted:
-            ask = ask or on_duplicate
-            key = (document.client_id, document.content)
-            existing = there.get(key)
-            if existing is None or ask == "allow":
-                linked = [self._new_link(next(links), document.id, tags[name]) for name in names]
-                self._session.add(
-                    rules.create(document, tags=linked, on_duplicate=ask),
-                    races.duplicate_document(partial(self._first_of_text, document)),
-                )
-                there.setdefault(key, document)
-                made.append(document)
-            elif ask == "return":
-                made.append(existing)
-            else:
-                raise rules.duplicate_of(existing)
-        return made
+        wanted = described(given, on_duplicate)
+        if not ids:
+            return []
+        documents = rules.first_versions(ids, session.tenant, session.now(), wanted.fields)
+        answers = self._answers(documents, wanted.on_duplicate)
+        new = [n for n, answer in enumerate(answers) if answer == n]
+        made = self._created(documents, wanted, new) if new else ()
+        records = dict(zip(new, made, strict=True))
+        return [records[a] if isinstance(a, int) else a for a in answers]
 
-    def _described(
-        self, given: Described, id: int
-    ) -> tuple[Document, list[str], rules.OnDuplicate | None]:
-        """A document as it was described, its tags, and what to do where its text is known."""
-        if not isinstance(given, Mapping):
-            raise InvalidValue("documents", "must be mappings of create_document's arguments")
-        fields = dict(given)
-        for name in fields:
-            if name not in _ARGUMENTS:
-                raise InvalidField(name, "is not an argument of create_document", _ARGUMENTS)
-        tags = name_list("tags", fields.pop("tags", ()))
-        ask = fields.pop("on_duplicate", None)
-        if ask is not None:
-            rules.check_on_duplicate(ask)
-        required = {name: fields.pop(name, None) for name in _REQUIRED}
-        if "metadata" in fields:
-            fields["metadata_json"] = fields.pop("metadata")
-        session = self._session
-        document = rules.first_version(
-            id=id, tenant=session.tenant, now=session.now(), **required, **fields
-        )
-        return document, [*dict.fromkeys(tags)], ask
+    def _answers(
+        self, documents: Rows[Document], asks: Sequence[rules.OnDuplicate]
+    ) -> list[int | Document]:
+        """What each document comes to: one that is there, or a new one's place among them."""
+        there: dict[Text, int | Document] = {**self._same_texts(documents)}
+        answers: list[int | Document] = []
+        for n, (text, ask) in enumerate(zip(_texts(documents), asks, strict=True)):
+            first = there.setdefault(text, n)
+            if first != n and ask == "raise":
+                raise rules.duplicate_of(documents[first] if isinstance(first, int) else first)
+            answers.append(n if ask == "allow" else first)
+        return answers
 
-    def _same_texts(self, documents: Sequence[Document]) -> dict[tuple[str, str], Document]:
-        """The live heads that have one of these texts already, by client and text."""
+    def _created(
+        self, documents: Rows[Document], wanted: Described, places: Sequence[int]
+    ) -> Sequence[Document]:
+        """The new ones among them, stored."""
+        new = documents if len(places) == len(documents) else documents.at(places)
+        claimed = [wanted.on_duplicate[n] != "allow" for n in places]
+        tags = [wanted.tags[n] for n in places] if wanted.tags else []
+        changes = rules.create_all(new, claimed, self._links_to(new.ids, tags))
+        claiming = [n for n, claims in enumerate(claimed) if claims]
+        lost = races.duplicate_document(partial(self._first_of_texts, new, claiming))
+        self._session.add_all(changes, lost)
+        return new.records
+
+    def _links_to(
+        self, roots: Sequence[int], tags: Sequence[Sequence[str]]
+    ) -> list[list[DocumentTag]]:
+        """The links of each document to its tags, which are created where there is none."""
+        names = sorted({name for each in tags for name in each})
+        if not names:
+            return []
+        tag_ids = TagRepository(self._session).all_named(names)
+        ids = iter(self._link_ids(sum(map(len, tags))))
+        return [
+            [self._new_link(next(ids), root, tag_ids[name]) for name in each]
+            for root, each in zip(roots, tags, strict=True)
+        ]
+
+    def _same_texts(self, documents: Rows[Document]) -> dict[Text, Document]:
+        """The live heads that have one of these texts already."""
         heads = self._query(
-            In("content_hash", {document.content_hash for document in documents}),
-            In("client_id", {document.client_id for document in documents}),
+            In("content_hash", set(documents.column("content_hash"))),
+            In("client_id", set(documents.column("client_id"))),
             equals(is_latest=True),
             self._visible(),
         )
-        found = self._session.select(heads) if documents else iter(())
-        there: dict[tuple[str, str], Document] = {}
-        for head in found:
+        there: dict[Text, Document] = {}
+        for head in self._session.select(heads):
             there.setdefault((head.client_id, head.content), head)
         return there
 
-    def _first_of_text(self, document: Document) -> Document | None:
-        return next(iter(self._same_texts([document]).values()), None)
+    def _first_of_texts(self, documents: Rows[Document], places: Sequence[int]) -> Document | None:
+        """The head that has the first of the texts at these places that any has."""
+        there, texts = self._same_texts(documents), _texts(documents)
+        return next((there[texts[n]] for n in places if texts[n] in there), None)
 
     def _delete_all(self, ids: Sequence[int], reason: str | None) -> list[Document]:
         now = self._session.now()
@@ -324,15 +330,5 @@ class BulkDocuments(Repository[Document]):
         return races.deleted_document(self._session, chain.id, chain.id)
 
 
-_REQUIRED = ("content", "document_type", "client_id")
-_ARGUMENTS = (
-    *_REQUIRED,
-    "title",
-    "description",
-    "source",
-    "language",
-    "user_id",
-    "metadata",
-    "tags",
-    "on_duplicate",
-)
+def _texts(documents: Rows[Document]) -> list[Text]:
+    return list(zip(documents.column("client_id"), documents.column("content"), strict=True))

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import attrs
@@ -32,15 +32,18 @@ from loki_storage.models import (
     ValidationResult,
 )
 from loki_storage.query import Query
+from loki_storage.rows import Rows
 from loki_storage.values import JsonText, JsonValue, canonical, composed, parse
 
 __all__ = [
     "NO_CLIENT",
     "Actor",
     "Change",
+    "Changes",
     "Edit",
     "Removal",
     "Step",
+    "audit_entries",
     "audit_entry",
     "edit",
     "guarded_edit",
@@ -107,6 +110,36 @@ class Change:
     """The request that it came with, where that is another than the session's."""
 
 
+@attrs.frozen(kw_only=True)
+class Changes:
+    """One operation on each of many documents, at least one: their ``Change`` values as columns."""
+
+    action: str
+    ids: Sequence[int]
+    """Of the documents' chains."""
+    client_ids: Sequence[str]
+    rows: Sequence[Rows[Any]]
+    """New rows, one of each kind for each document, in their order."""
+    others: Sequence[Sequence[Step]] = ()
+    """What else is done to each document, to rows of other kinds; nothing where to none is."""
+
+    @property
+    def steps(self) -> list[Step]:
+        return [*map(InsertMany, self.rows), *chain.from_iterable(self.others)]
+
+    def of(self, n: int) -> Change:
+        """The change of the n-th document, from 0."""
+        inserts = (Insert(rows[n]) for rows in self.rows)
+        return Change(
+            action=self.action,
+            entity_type=EntityType.DOCUMENT,
+            entity_id=self.ids[n],
+            document_id=self.ids[n],
+            client_id=self.client_ids[n],
+            steps=[*inserts, *(self.others[n] if self.others else ())],
+        )
+
+
 def edit(before: Record, guard: Mapping[str, object] | None = None, /, **changes: object) -> Edit:
     """An edit of those fields that really change."""
     real = {
@@ -146,6 +179,21 @@ def audit_entry(change: Change, *, id: int, tenant: str, actor: Actor, now: date
         request_id=change.request_id or actor.request_id,
         timestamp=now,
         client_id=change.client_id,
+    )
+
+
+def audit_entries(
+    changes: Changes, *, ids: Sequence[int], tenant: str, actor: Actor, now: datetime
+) -> Rows[AuditEntry]:
+    """The audit entry of each of many changes: what ``audit_entry`` gives for each (AUD-1)."""
+    first = audit_entry(changes.of(0), id=ids[0], tenant=tenant, actor=actor, now=now)
+    return Rows.copies(
+        first,
+        id=ids,
+        document_id=changes.ids,
+        entity_id=changes.ids,
+        client_id=changes.client_ids,
+        changes=_changes_of_each(changes),
     )
 
 
@@ -207,6 +255,34 @@ _HASHED = frozenset(
 
 
 def _changes(steps: Sequence[Step]) -> JsonText | None:
+    return _composed(*_told(steps))
+
+
+def _changes_of_each(changes: Changes) -> list[JsonText | None]:
+    tables = ((rows.kind.table, rows.ids) for rows in changes.rows if not rows.kind.internal)
+    inserts = zip(*([_inserted(table, id) for id in ids] for table, ids in tables), strict=True)
+    if not changes.others:
+        return [_composed(rows, ()) for rows in inserts]
+    others = map(_told, changes.others)
+    return [
+        _composed([*rows, *more], fields)
+        for rows, (more, fields) in zip(inserts, others, strict=True)
+    ]
+
+
+def _inserted(table: str, id: int) -> str:
+    return f'{{"kind":"{table}","op":"insert","ids":[[{id},{id}]]}}'
+
+
+def _composed(rows: Sequence[str], fields: Sequence[JsonValue]) -> JsonText | None:
+    if not rows:
+        return None
+    told = canonical(fields, "changes", bounded=False) if fields else "[]"
+    return JsonText(f'{{"rows":[{",".join(rows)}],"fields":{told}}}')
+
+
+def _told(steps: Sequence[Step]) -> tuple[list[str], list[JsonValue]]:
+    """What the trail tells of them: rows, each as JSON, and fields of updates."""
     ids: defaultdict[tuple[str, Kind], list[int]] = defaultdict(list)
     fields: list[JsonValue] = []
     for step in steps:
@@ -221,15 +297,12 @@ def _changes(steps: Sequence[Step]) -> JsonText | None:
                 ids["update", type(before)].append(before.id)
                 if not before.internal:
                     fields.append(_fields(step))
-    rows: list[JsonValue] = [
-        {"kind": kind.table, "op": op, "ids": ranges(found)}  # type: ignore[dict-item]
+    told = [
+        f'{{"kind":"{kind.table}","op":"{op}","ids":{composed(ranges(found))}}}'  # type: ignore[arg-type]
         for (op, kind), found in ids.items()
         if not kind.internal
     ]
-    if not rows:
-        return None
-    told = canonical(fields, "changes", bounded=False) if fields else "[]"
-    return JsonText(f'{{"rows":{composed(rows)},"fields":{told}}}')
+    return told, fields
 
 
 def _fields(step: Edit) -> JsonValue:

@@ -18,7 +18,8 @@ from loki_storage.errors import (
     StaleVersion,
 )
 from loki_storage.models import Chain, Document, DocumentTag, Record
-from loki_storage.rules.change import Change, Edit, Step, edit
+from loki_storage.rows import Rows
+from loki_storage.rules.change import Change, Changes, Edit, Step, edit
 from loki_storage.values import JsonValue
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_on_duplicate",
     "content_hash",
     "create",
+    "create_all",
     "create_intercepted",
     "create_version",
     "delete",
@@ -35,6 +37,7 @@ __all__ = [
     "descriptive",
     "duplicate_of",
     "first_version",
+    "first_versions",
     "kept",
     "new_version",
     "require_live",
@@ -99,6 +102,23 @@ def first_version(*, id: int, tenant: str, content: str, now: datetime, **fields
     )
 
 
+def first_versions(
+    ids: Sequence[int], tenant: str, now: datetime, fields: Mapping[str, Sequence[Any]]
+) -> Rows[Document]:
+    """Version 1 of each of many new documents, at least one; ``fields`` are columns, checked."""
+    texts = fields["content"]
+    columns = {
+        **fields,
+        "id": ids,
+        "root_id": ids,
+        "content_hash": list(map(content_hash, texts)),
+        "content_length": list(map(len, texts)),
+    }
+    first = {field: column[0] for field, column in columns.items()}
+    document = Document(tenant_id=tenant, created_at=now, updated_at=now, **first)
+    return Rows.copies(document, **columns)
+
+
 def second_version(document: Document, *, id: int, content: str) -> Document:
     """Version 2 of a document that is created in the same moment."""
     later = {"id": id, "version": 2, "parent_id": document.id}
@@ -111,6 +131,28 @@ def create(
     """Store version 1; its text is claimed unless another of the same text is welcome (DUP-1)."""
     claim = None if on_duplicate == "allow" else document.content_hash
     return _created(document, [], claim, None, tags)
+
+
+def create_all(
+    documents: Rows[Document],
+    claimed: Sequence[bool],
+    tags: Sequence[Sequence[DocumentTag]] = (),
+) -> Changes:
+    """``create`` of each of many documents; ``claimed``: whether its text is (DUP-1).
+
+    ``tags``: of each document; nothing where none has any.
+    """
+    hashes, clients = documents.column("content_hash"), documents.column("client_id")
+    claims = [hash if claims else None for hash, claims in zip(hashes, claimed, strict=True)]
+    chain = Chain(id=documents.ids[0], tenant_id=documents[0].tenant_id, client_id=clients[0])
+    chains = Rows.copies(chain, id=documents.ids, client_id=clients, text_claim=claims)
+    return Changes(
+        action=AuditAction.CREATE,
+        ids=documents.ids,
+        client_ids=clients,
+        rows=[chains, documents],
+        others=[list(map(Insert, links)) for links in tags],
+    )
 
 
 def _created(

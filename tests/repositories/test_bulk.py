@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loki_storage import AsyncStorage, Outcome, Session, Storage
+from loki_storage.batch import InsertMany
 from loki_storage.errors import (
     ConnectionLost,
     DuplicateDocument,
@@ -23,7 +24,7 @@ from loki_storage.errors import (
     StorageError,
     Unavailable,
 )
-from loki_storage.models import KINDS, AuditEntry, Document
+from loki_storage.models import KINDS, AuditEntry, Chain, Document
 from tests.programs import PRELUDE, UNKNOWN, check_explained, check_laws, entries, perform, view
 from tests.stores import Fault, new_tenant, unsteady
 
@@ -109,6 +110,169 @@ def test_bulk_does_what_one_call_each_does(
             check_explained(before, after, entries(after) - entries(before))
             check_laws(after)
     assert shapes[0] == shapes[1]
+
+
+DESCRIPTIONS = st.fixed_dictionaries(
+    {
+        "content": st.sampled_from(["a", "A", "ß\r\n", ""]),
+        "document_type": st.sampled_from(["email", "a word of its own"]),
+        "client_id": st.sampled_from(["a", "b"]),
+    },
+    optional={
+        "title": st.sampled_from([None, "", "t"]),
+        "description": st.just("d"),
+        "source": st.none(),
+        "language": st.sampled_from([None, "de"]),
+        "user_id": st.just("u"),
+        "metadata": st.sampled_from([None, {"b": 1, "a": 10**30}, [1.0]]),
+        "tags": st.lists(st.sampled_from(["x", "y", "a"]), max_size=4),
+        "on_duplicate": st.sampled_from(["raise", "return", "allow", "return"]),
+    },
+)
+
+
+@settings(max_examples=40)
+@given(
+    descriptions=st.lists(DESCRIPTIONS, max_size=5),
+    there=st.lists(DESCRIPTIONS, max_size=2),
+    committed=st.booleans(),
+)
+def test_create_documents_does_what_one_call_each_does(
+    store: Storage,
+    descriptions: list[dict[str, Any]],
+    there: list[dict[str, Any]],
+    committed: bool,
+) -> None:
+    found: list[Any] = []
+    for way in ("bulk", "each"):
+        made: list[Document] = []
+        error: StorageError | None = None
+        with store.session(tenant=new_tenant()) as session:
+            for one in there:
+                session.documents.create_document(**{**one, "on_duplicate": "allow"})
+            if committed:
+                session.commit()
+            before = view(session, session.tenant)
+            try:
+                with session.as_one():
+                    if way == "bulk":
+                        made = session.documents.create_documents(descriptions)
+                    for one in descriptions if way == "each" else ():
+                        made.append(session.documents.create_document(**one))
+            except StorageError as refused:
+                error = refused
+            after = view(session, session.tenant)
+            check_explained(before, after, entries(after) - entries(before))
+            check_laws(after)
+            rows = sorted(shape(session), key=repr)  # tags of many are made in another order
+            told: list[Any] = [rows, claims(session), trail(session), type(error)]
+        if error is None:
+            stored = store.backend.get_many(Document, {d.id for d in made}, session.tenant)
+            assert made == [stored[document.id] for document in made]
+            places = [[d.id for d in made].index(document.id) for document in made]
+            told.append(places)
+        found.append(told)
+    assert found[0] == found[1]
+
+
+def claims(session: Session) -> list[Any]:
+    rows = view(session, session.tenant, [Chain])
+    return [(row.stored("client_id"), row.stored("text_claim")) for row in rows]
+
+
+def trail(session: Session) -> list[Any]:
+    """What the entries say, ids apart."""
+    rows: Any = view(session, session.tenant, [AuditEntry])
+    kinds = [[row["kind"] for row in (entry.changes or {}).get("rows", ())] for entry in rows]
+    return sorted(
+        (entry.entity_type, entry.action, entry.client_id, entry.actor_id, told)
+        for entry, told in zip(rows, kinds, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"content": "a\0"},
+        {"content": None},
+        {"document_type": " a"},
+        {"client_id": ""},
+        {"title": "t" * 501},
+        {"language": 1, "description": 1},
+        {"metadata": {"a": float("nan")}, "user_id": ""},
+        {"user_id": ""},
+        {"tags": "x"},
+        {"on_duplicate": "perhaps"},
+        {"on_duplicate": ["raise"]},
+        {"contnt": "a", "content": 1},
+    ],
+)
+def test_wrong_one_among_many_is_refused_as_alone(begin: Begin, wrong: dict[str, Any]) -> None:
+    session = begin()
+    given = described("1", "2", "3")
+    given[1].update(wrong)
+    refused = []
+    calls: list[Callable[[], object]] = [
+        lambda: session.documents.create_documents(given),
+        lambda: session.documents.create_document(**given[1]),
+    ]
+    for call in calls if "contnt" not in wrong else calls[:1]:
+        with pytest.raises((InvalidValue, InvalidField)) as error:
+            call()
+        found: Any = error.value
+        refused.append((found.field, str(found)))
+        assert not session.pending
+    assert refused[0] == refused[-1]
+    (outcome,) = session.documents.create_documents(given[1:2], on_error="report")
+    assert getattr(outcome.error, "field", None) == refused[0][0]
+
+
+def test_documents_need_what_one_needs(begin: Begin) -> None:
+    session = begin()
+    for name in ("content", "document_type", "client_id"):
+        given = described("1", "2")
+        del given[1][name]
+        with pytest.raises(InvalidValue) as refused:
+            session.documents.create_documents(given)
+        assert (refused.value.field, refused.value.reason) == (name, "is required")
+    with pytest.raises(InvalidValue):
+        session.documents.create_documents([*described("1"), "2"])  # type: ignore[list-item]
+    assert session.documents.create_documents([]) == []
+    assert not session.pending
+
+
+def test_many_documents_are_no_operation_each(store: Storage) -> None:
+    """No record, no audit entry and no operation is made one by one: columns reach the batch."""
+    backend, storage = unsteady(store)
+    with storage.session(tenant=new_tenant()) as session:
+        session.documents.create_documents(described(*map(str, range(50))))
+    (batch,) = backend.batches
+    assert {type(part) for part in batch.parts} == {InsertMany}
+    assert {kind: len(rows) for kind, rows in batch.inserts.items()} == {
+        Chain: 50,
+        Document: 50,
+        AuditEntry: 50,
+    }
+
+
+def test_lost_race_names_the_document_that_has_a_text_of_many(store: Storage, begin: Begin) -> None:
+    backend, storage = unsteady(store)
+    tenant, won = begin().tenant, []
+
+    def meanwhile() -> None:
+        with begin() as other:
+            won.extend(other.documents.create_documents(described("7", "30", "allowed")))
+
+    backend.fail(Fault(None, meanwhile=meanwhile))
+    session = storage.session(tenant=tenant)
+    allowed = described("allowed", on_duplicate="allow")
+    session.documents.create_documents([*allowed, *described(*map(str, range(20, 50)))])
+    with pytest.raises(DuplicateDocument) as lost:
+        session.commit()
+    assert lost.value.existing_id == won[1].id
+    assert lost.value.retryable
+    assert backend.calls <= 5, "it is not asked about each text"
+    assert begin().documents.count() == 3
 
 
 def test_every_document_has_its_own_audit_entry(begin: Begin) -> None:

@@ -5,11 +5,12 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loki_storage.batch import Insert
+from loki_storage.batch import Insert, Require
 from loki_storage.errors import (
     IllegalTransition,
     InvalidField,
@@ -17,10 +18,17 @@ from loki_storage.errors import (
     NotFound,
     StaleVersion,
 )
-from loki_storage.models import Chain, Document
+from loki_storage.models import Chain, Document, DocumentTag
 from loki_storage.rules import disposal
 from loki_storage.rules import documents as rules
-from loki_storage.rules.change import Change, Edit, Removal
+from loki_storage.rules.change import (
+    Actor,
+    Change,
+    Edit,
+    Removal,
+    audit_entries,
+    audit_entry,
+)
 from tests.strategies import MIDNIGHT, texts
 
 TICK = timedelta(microseconds=1)
@@ -255,3 +263,39 @@ def test_same_text_is_the_text_not_the_hash() -> None:
     forged = document.evolve(content="another text")
     assert rules.same_text([forged, document], document.content) is document
     assert rules.same_text([forged], document.content) is None
+
+
+@given(
+    clients=st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=4),
+    links=st.none() | st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    required=st.booleans(),
+)
+def test_entries_of_many_changes_are_those_of_each(
+    clients: list[str], links: list[int] | None, required: bool
+) -> None:
+    count = len(clients)
+    fields = {"content": list("wxyz")[:count], "document_type": ["email"] * count}
+    ids = list(range(5, 5 + count))
+    documents = rules.first_versions(ids, "t", MIDNIGHT, {**fields, "client_id": clients})
+    tags = [
+        [DocumentTag(id=10 * n + m + 1, tenant_id="t", document_id=id, tag_id=m + 1) for m in each]
+        for n, (id, each) in enumerate(zip(ids, map(range, links or [0] * 4), strict=False))
+    ]
+    changes = rules.create_all(documents, [True] * count, tags if links else ())
+    if required:
+        others = changes.others or [[]] * count
+        more = [
+            [*each, Require(Chain, 1), Edit(chain_of(1)[0], {"title": "new"}), Removal(CHAIN)]
+            for each in others
+        ]
+        changes = attrs.evolve(changes, others=more)
+    named: Any = {"tenant": "t", "actor": Actor("alice", request_id="r"), "now": LATER}
+    each = [audit_entry(changes.of(n), id=70 + n, **named) for n in range(count)]
+    entries = audit_entries(changes, ids=[70 + n for n in range(count)], **named)
+    assert list(entries) == each
+    created = [
+        rules.create(document, tags=linked, on_duplicate="raise")
+        for document, linked in zip(documents, tags, strict=True)
+    ]
+    if not required:
+        assert [changes.of(n) for n in range(count)] == created
