@@ -144,7 +144,8 @@ def rendered(folder: Path) -> dict[str, str]:
     }
     badges = {f"{name}.svg": render([report], ".svg") for name, report in reports.items()}
     every = list(reports.values())
-    pages = {"index.html": render(every, ".html"), "README.md": render(every, ".md"), **badges}
+    about_all = {"index.html": ".html", "README.md": ".md"} if every else {}
+    pages = {name: render(every, suffix) for name, suffix in about_all.items()} | badges
     matrix = folder / f"{MATRIX}.json"
     if matrix.exists():
         pages[f"{MATRIX}.md"] = kills(json.loads(matrix.read_text("utf-8")))

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 import xml.etree.ElementTree as ET
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
@@ -280,6 +281,13 @@ def test_committed_pages_are_those_of_the_committed_json() -> None:
     assert {"index.html", "README.md", "sqlite.svg", "kill-matrix.md"} <= pages.keys()
     for name, text in pages.items():
         assert (FOLDER / name).read_text("utf-8") == text, name
+
+
+def test_kill_matrix_alone_has_its_page(tmp_path: Path) -> None:
+    made = runpy.run_path(str(Path(__file__).with_name("make_reports.py")))
+    assert made["rendered"](tmp_path) == {}
+    shutil.copy(FOLDER / "kill-matrix.json", tmp_path)
+    assert made["rendered"](tmp_path).keys() == {"kill-matrix.md"}
 
 
 def test_committed_kill_matrix_knows_every_fault_and_all_of_them_are_killed() -> None:

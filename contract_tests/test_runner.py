@@ -1,5 +1,6 @@
 """Runs of the kit: verdicts are not vacuous, and failures tell how to see them again."""
 
+import importlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import date
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -24,9 +26,11 @@ from loki_storage_contract import (
     Waiver,
     run_target,
 )
+from loki_storage_contract.children import in_processes
 from loki_storage_contract.deadlines import Hung
 from loki_storage_contract.faults import Proxy
-from loki_storage_contract.references import memory_target
+from loki_storage_contract.laws.clients import apply_in_turn
+from loki_storage_contract.references import memory_target, sqlite_target
 from loki_storage_contract.runner import Stores, checks_to_run
 from loki_storage_contract.verdicts import Cell, Result, verdict_of
 
@@ -74,6 +78,23 @@ def test_failure_that_the_references_share_says_so(monkeypatch: pytest.MonkeyPat
     )
     result = run(checks=["qry3_nothing_is_asked_for"])
     assert [failure.also_on for _, failure in result.failures] == [("memory",)]
+
+
+def test_failure_is_not_blamed_on_references_that_do_not_promise_what_it_needs() -> None:
+    """Memory is no store of several processes, so it fails such a check whoever is judged."""
+    target = BackendTarget.of_url("forgetful", "memory://forgetful", processes=True)
+    result = run_target(target, "ci", checks=["bat6_histories_of_processes_have_some_order"])
+    assert [failure.also_on for _, failure in result.failures] == [()]
+
+
+def test_children_find_what_was_installed_after_others_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert in_processes(sqlite_target(), apply_in_turn, [[], []]) == [[], []]
+    (tmp_path / "installed_later.py").write_text("def program(backend, argument): return argument")
+    monkeypatch.syspath_prepend(tmp_path)
+    program = importlib.import_module("installed_later").program
+    assert in_processes(sqlite_target(), program, [1, 2]) == [1, 2]
 
 
 def test_same_seed_gives_the_same_examples() -> None:

@@ -33,8 +33,9 @@ class Child:
     """A process that opens a target's store when it is told to, and runs programs on it."""
 
     def __init__(self) -> None:
+        self.path = _path()
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CODE.format(path=[os.getcwd(), *filter(None, sys.path)])],
+            [sys.executable, "-c", _CODE.format(path=self.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -67,8 +68,23 @@ class Child:
             _stream(stream).close()
 
 
+def _path() -> list[str]:
+    """Where a child finds modules and plugins: where its parent does."""
+    return [os.getcwd(), *filter(None, sys.path)]
+
+
 _idle: list[Child] = []
 """Children that wait for the next program: to start Python and import the SDK takes a second."""
+
+
+def _child() -> Child:
+    """One that waits, unless it began before something was installed here; else a new one."""
+    while _idle:
+        child = _idle.pop()
+        if child.path == _path():
+            return child
+        child.kill()
+    return Child()
 
 
 @atexit.register
@@ -79,7 +95,7 @@ def _end_children() -> None:
 
 def in_processes(target: BackendTarget, program: Program, arguments: Sequence[Any]) -> list[Any]:
     """``program(backend, argument)`` per argument at the same moment, each in a process."""
-    children = [_idle.pop() if _idle else Child() for _ in arguments]
+    children = [_child() for _ in arguments]
     try:
         for child, argument in zip(children, arguments, strict=True):
             child.prepare(target, program, argument)

@@ -375,10 +375,10 @@ def judge(
     A failure is first looked for on the reference backends, and made small there: they are quicker,
     and what they fail too is not the target's fault.
     """
-    missing = tuple(claim for claim in check.needs if not target.claims(claim))
+    missing = _missing(target, check)
     if missing:
         return CheckResult(name=check.name, laws=check.laws, outcome="not claimed", missing=missing)
-    references = references_before(target) if profile.shrink else []
+    references = _references(target, check) if profile.shrink else []
     first = attrs.evolve(profile, shrink=False) if references else profile
     started = perf_counter()
     trial = Trial(target, check, first, stores=stores)
@@ -393,6 +393,15 @@ def judge(
         cells=trial.cells,
         failure=failure,
     )
+
+
+def _missing(target: BackendTarget, check: Check) -> tuple[str, ...]:
+    return tuple(claim for claim in check.needs if not target.claims(claim))
+
+
+def _references(target: BackendTarget, check: Check) -> list[BackendTarget]:
+    """The reference backends that promise what the check needs: others fail it, rightly."""
+    return [each for each in references_before(target) if not _missing(each, check)]
 
 
 def _error_of(trial: Trial) -> BaseException | None:
