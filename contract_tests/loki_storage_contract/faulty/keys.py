@@ -1,11 +1,12 @@
 """Faults of writes: unique keys, references and ids."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from loki_storage.batch import Batch, Delete, Insert, Update
 from loki_storage.errors import BrokenReference, Conflict, Duplicate, StorageError
-from loki_storage.models import KINDS, Kind, Record
+from loki_storage.models import KINDS, Document, Kind, Record, RetentionState
 from loki_storage.protocol import Backend
 from loki_storage.query import In, Query
 from loki_storage_contract.faulty.catalogue import Faulty, breaks, rows_of
@@ -115,6 +116,38 @@ class KeysAreOfAllTenants(Faulty):
                 if any(other.tenant_id != batch.tenant for other in others):
                     raise Duplicate(row.table, ("name",))
         super().apply(batch)
+
+
+@breaks("BAT-1")
+class StoresWhatAnotherTenantsIdRefuses(Faulty):
+    """A row whose id another tenant has is stored under a new one, and refused all the same."""
+
+    def apply(self, batch: Batch) -> None:
+        try:
+            super().apply(batch)
+        except Duplicate:
+            for row in inserted(batch):
+                if row.id in self.inner.get_many(type(row), [row.id], None):
+                    self._store(row)
+            raise
+
+    def _store(self, row: Record) -> None:
+        (id,) = self.inner.reserve({type(row): 1})[type(row)]
+        super().apply(Batch(row.tenant_id, [Insert(row.replaced({"id": id}))]))
+
+
+@breaks("DEL-6")
+class LeavesAStateBehind(Faulty):
+    """Where documents are removed, bookkeeping is written that nobody asked for."""
+
+    def apply(self, batch: Batch) -> None:
+        super().apply(batch)
+        if any(isinstance(o, Delete) and o.kind is Document for o in batch.operations):
+            (id,) = self.inner.reserve({RetentionState: 1})[RetentionState]
+            with suppress(Duplicate):
+                super().apply(
+                    Batch("elsewhere", [Insert(RetentionState(id=id, tenant_id="elsewhere"))])
+                )
 
 
 @breaks("VAL-2", over=("memory", "sqlite"))
