@@ -681,6 +681,14 @@ _TABLE = (
         "what Python makes of the rows, in each form, in the query's order and window.",
     ),
     Law(
+        "ACC-12",
+        BACKEND,
+        "Accelerator `turn`: an override is an offer, as the inherited default is: no lock that "
+        "keeps out who asks for none, no view of another moment, no error; it ends with its "
+        "holder, however that ends; who waits until his deadline goes on without; turns of "
+        "other rows, kinds and tenants are others.",
+    ),
+    Law(
         "RET-1",
         BACKEND,
         "Due when `now >= trigger + period` (UTC, inclusive; calendar months and years); no "

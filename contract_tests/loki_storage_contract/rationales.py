@@ -23,6 +23,7 @@ TITLES = {
     "ACC-9": "`load` stores records as they are",
     "ACC-10": "`snapshot` shows one moment",
     "ACC-11": "`lines` are the rows' own lines",
+    "ACC-12": "A `turn` is an offer, no lock",
     "VAL-1": "A value is accepted or refused the same way everywhere",
     "VAL-2": "Text comes back exactly as it went in",
     "VAL-3": "Lengths are limits, in code points",
@@ -143,6 +144,8 @@ RATIONALES = {
     "ACC-10": "A backup of several moments is a store that never was.",
     "ACC-11": "A database that writes a time, a number or a quotation mark otherwise makes files "
     "that tell two stores apart which are equal.",
+    "ACC-12": "A queue that outlives who stands in it, or lets no guard decide, is a deadlock of "
+    "the whole house, made to save a few milliseconds.",
     "VAL-1": "A value that one database takes and another refuses makes the choice of a database "
     "a choice of what may be said.",
     "VAL-2": "The hash of a text is evidence. A trimmed space or another normal form breaks it, "

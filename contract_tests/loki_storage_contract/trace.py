@@ -23,7 +23,7 @@ __all__ = ["DERIVED", "REQUIRED", "Trace", "overrides", "spelled"]
 REQUIRED = ("reserve", "select", "apply", "close")
 DERIVED = (
     *("get_many", "select_many", "count", "exists", "aggregate", "rows", "lines", "search"),
-    *("dump", "load", "snapshot", "ping", "stats", "migrate", "engine", "compact"),
+    *("dump", "load", "snapshot", "ping", "stats", "migrate", "engine", "compact", "turn"),
 )
 """What has a default; a capability is an override of one of these."""
 _TRACED = ("reserve", "select", "apply", *DERIVED[:10])

@@ -14,6 +14,7 @@ from loki_storage_contract.faulty import (  # noqa: F401 - each registers its fa
     keys,
     retention,
     stored,
+    turns,
     windows,
 )
 from loki_storage_contract.faulty.catalogue import FAULTS, Fault, Faulty, breaks
