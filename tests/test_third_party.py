@@ -92,13 +92,20 @@ def test_suite_runs_from_an_empty_folder(installed: list[str], tmp_path: Path) -
         pytest_with(
             *("--pyargs", "loki_storage_contract.suite"),
             *("--loki-backend", "acme", "--loki-profile", "smoke", "-k", "qry or bat or txn6"),
+            *("--loki-report", "out"),
         ),
         tmp_path,
         installed,
     )
     assert " passed" in ran
     assert "not claimed: durable" in ran
-    assert {path.name for path in tmp_path.iterdir()} <= {".hypothesis"}
+    assert {path.name for path in tmp_path.iterdir()} <= {".hypothesis", "out"}
+    report = json.loads((tmp_path / "out" / "report.json").read_text("utf-8"))
+    outcomes = {law["id"]: law["outcome"] for law in report["laws"]}
+    assert (report["subject"]["name"], report["ok"], report["partial"]) == ("acme", True, True)
+    assert outcomes["QRY-1"] == outcomes["BAT-4"] == "passed"
+    assert outcomes["TXN-6"] == "not claimed"
+    assert "VER-1" not in outcomes
 
 
 def test_new_backend_passes_smoke_as_it_is(installed: list[str], tmp_path: Path) -> None:
