@@ -7,7 +7,7 @@ statements on the same tables in commits of as many documents, with the same PRA
 with an audit entry per document, which the law asks for (AUD-1). Told: rates, their ratio, the
 memory that the run adds, and the longest time that a batch holds the write lock, for small
 documents and for one of 5,000 rows, against that of recording an intercept; on PostgreSQL how long
-a writer's commits take beside a run in another process.
+a writer's commits take beside a run in another process, beside bare DELETE there, and alone.
 """
 
 import sqlite3
@@ -21,6 +21,8 @@ from pathlib import Path
 from secrets import token_hex
 from statistics import median, quantiles
 from typing import Any
+
+import psycopg
 
 from loki_storage import Intercept, open_storage
 from loki_storage.batch import Batch, Insert
@@ -226,23 +228,23 @@ PACE = 0.005
 
 
 def beside_a_run(number: int) -> None:
-    """A writer's p99 while another process runs retention, and without."""
+    """A writer's p99 beside a process that deletes: by retention, by bare DELETE, or not at all."""
     with running(installations()[0], {}) as server:
         url = server.url()
         with open_storage(url, create=True) as storage:
-            fill(storage, number)
             with storage.session() as session:
                 session.retention.create("old", "document", "delete", 30)
-            writes = write(storage, lambda since: since < ALONE)
-            run = subprocess.Popen([sys.executable, __file__, "--run", url])
-            meanwhile = write(storage, lambda since: run.poll() is None)
-        assert run.returncode == 0
-    alone, beside = (quantiles(each, n=100)[98] for each in (writes, meanwhile))
-    print(f"PostgreSQL, {number:,} documents are deleted while a writer writes every 5 ms:")
-    print(f"  p99 without a run {alone * 1000:8.2f} ms of {len(writes):,} writes")
-    print(
-        f"  p99 beside a run  {beside * 1000:8.2f} ms of {len(meanwhile):,}   {beside / alone:.2f}"
-    )
+            writes = {"alone": write(storage, lambda since: since < ALONE)}
+            for mode in ("--run", "--bare"):
+                fill(storage, number)
+                other = subprocess.Popen([sys.executable, __file__, mode, url])
+                writes[mode] = write(storage, lambda since: other.poll() is None)  # noqa: B023
+                assert other.returncode == 0
+    p99 = {mode: quantiles(each, n=100)[98] for mode, each in writes.items()}
+    print(f"PostgreSQL, {number:,} documents are deleted while a writer writes every 5 ms; p99:")
+    for mode, text in (("alone", "alone"), ("--run", "beside a run"), ("--bare", "beside DELETE")):
+        ratio = p99[mode] / p99["alone"]
+        print(f"  {text:<14} {p99[mode] * 1000:8.2f} ms of {len(writes[mode]):,}   {ratio:.2f}")
 
 
 def write(storage: Storage, go_on: Callable[[float], bool]) -> list[float]:
@@ -265,9 +267,26 @@ def run_only(url: str) -> None:
         print(f"  {report.affected / (time.perf_counter() - began):,.0f} documents a second")
 
 
+def bare_only(url: str) -> None:
+    """The same rows by plain DELETE in commits of as many documents."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute("SELECT id FROM document_chains WHERE client_id = 'c'")
+        ids = [id for (id,) in rows]
+        began = time.perf_counter()
+        for start in range(0, len(ids), PER_BATCH):
+            part = [ids[start : start + PER_BATCH]]
+            connection.execute("DELETE FROM documents WHERE root_id = ANY(%s)", part)
+            connection.execute("DELETE FROM document_chains WHERE id = ANY(%s)", part)
+            connection.commit()
+        print(f"  {len(ids) / (time.perf_counter() - began):,.0f} documents a second by DELETE")
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--run"]:
         run_only(sys.argv[2])
+        return
+    if sys.argv[1:2] == ["--bare"]:
+        bare_only(sys.argv[2])
         return
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
