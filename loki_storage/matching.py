@@ -89,8 +89,8 @@ def position(query: Query) -> Callable[[Record], Position]:
 
 def cursor_position(query: Query, after: tuple[object, ...]) -> Position:
     """The place of a cursor's values in the same order."""
-    orders = query.total_order
-    return tuple(_place(query, order)(v) for order, v in zip(orders, after, strict=True))
+    places = [_place(query, order) for order in query.total_order]
+    return tuple(map(operator.call, places, after))
 
 
 class _Descending:
@@ -110,15 +110,15 @@ class _Descending:
     __hash__ = None  # type: ignore[assignment]
 
 
-_NULL = (1,)
-"""After every (0, value): NULLs come last in both directions."""
+_NULL = (True,)
+"""After every (False, value): NULLs come last in both directions."""
 
 
 def _place(query: Query, order: Order) -> Callable[[Any], tuple[Any, ...]]:
     rank = domain_of(query.kind, order.field).rank
     if order.descending:
-        return lambda value: _NULL if value is None else (0, _Descending(rank(value)))
-    return lambda value: _NULL if value is None else (0, rank(value))
+        return lambda value: _NULL if value is None else (False, _Descending(rank(value)))
+    return lambda value: _NULL if value is None else (False, rank(value))
 
 
 def _steps(query: Query, members: Members) -> Step:

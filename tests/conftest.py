@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from loki_storage import Session, Storage, open_storage
 from tests.postgresql.shared import store_url, versions
@@ -14,6 +14,13 @@ from tests.stores import CLOCK, new_tenant
 
 # No deadline: the machine's other work would fail tests. Failures print how to be replayed.
 settings.register_profile("loki", max_examples=50, deadline=None, print_blob=True)
+# For tests of mutants: the same examples for each; that one fails is enough, however large it is.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("loki"),
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile("loki")
 
 Open = Callable[..., Session]

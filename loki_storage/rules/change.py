@@ -8,12 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import attrs
 
-from loki_storage.batch import Delete, Insert, InsertMany, Require, Update
+from loki_storage.batch import Insert, InsertMany, Require, Update
 from loki_storage.enums import ActorType, AuditAction, EntityType
 from loki_storage.models import (
     ArchivedDocument,
@@ -85,10 +85,6 @@ class Removal:
 
     before: Record
     guard: Mapping[str, object] = attrs.field(factory=dict)
-
-    @property
-    def operation(self) -> Delete:
-        return Delete(type(self.before), self.before.id, self.guard)
 
 
 Step = Insert | InsertMany | Edit | Removal | Require
@@ -230,15 +226,14 @@ def read_noted(query: Query, ids: Iterable[int]) -> Change:
 
 
 def ranges(ids: Iterable[int]) -> list[list[int]]:
-    """Ids as sorted ranges ``[first, last]``."""
-    ordered = sorted(ids)
-    if not ordered:
-        return []
-    if ordered[-1] - ordered[0] == len(ordered) - 1:  # leased together, the common case
-        return [[ordered[0], ordered[-1]]]
-    breaks = [n for n, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
-    starts, ends = [0, *breaks], [*breaks, len(ordered)]
-    return [[ordered[start], ordered[end - 1]] for start, end in zip(starts, ends, strict=True)]
+    """Different ids as sorted ranges ``[first, last]``, as few as there can be."""
+    found: list[list[int]] = []
+    for id in sorted(ids):
+        if found and id == found[-1][1] + 1:
+            found[-1][1] = id
+        else:
+            found.append([id, id])
+    return found
 
 
 _HASHED = frozenset(

@@ -1,16 +1,22 @@
 """AUD-1, AUD-2, TXN-3: any program of operations keeps the laws, and the audit explains it."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loki_storage import Session, Storage
+from loki_storage import Query, Session, Storage
 from loki_storage.errors import (
     Conflict,
     NotFound,
 )
-from loki_storage.models import Chain
+from loki_storage.models import Chain, Document
+from loki_storage.query import In
+from loki_storage.rules.change import Actor, Change, audit_entry, edit, ranges, read_noted
+from loki_storage.values import LIMITS, parse
 from tests.programs import (
     PRELUDE,
     Step,
@@ -22,8 +28,64 @@ from tests.programs import (
     view,
 )
 from tests.stores import CLOCK, by_id, new_tenant
+from tests.strategies import MIDNIGHT, sample
 
 Begin = Callable[..., Session]
+ALICE = Actor("alice@example", ip_address="192.0.2.7", user_agent="Firefox", request_id="r1")
+
+
+def event(**fields: Any) -> Change:
+    """A change of no row, unless it is told otherwise."""
+    told: dict[str, Any] = {
+        "action": "seen",
+        "entity_type": "tag",
+        "entity_id": 1,
+        "client_id": "-",
+    }
+    return Change(**{**told, "steps": (), **fields})
+
+
+@given(st.sets(st.integers(1, 30) | st.integers(10**18, 10**18 + 9), max_size=12))
+def test_ranges_hold_the_ids_and_nothing_between_them(ids: set[int]) -> None:
+    found = ranges(ids)
+    assert [id for first, last in found for id in range(first, last + 1)] == sorted(ids)
+    assert all(first <= last for first, last in found)
+    assert all(end + 1 < start for (_, end), (start, _) in pairwise(found)), "as few as possible"
+
+
+def test_change_is_told_by_names() -> None:
+    with pytest.raises(TypeError):
+        Change("seen", "tag", 1, "-", ())  # type: ignore[misc]
+
+
+def test_who_acts_is_told_by_no_repr() -> None:
+    assert not [told for told in ("alice", "192.0.2.7", "Firefox") if told in repr(ALICE)]
+
+
+@pytest.mark.parametrize(("own", "told"), [(None, "r1"), ("r2", "r2")])
+def test_request_is_the_changes_own_or_else_the_sessions(own: str | None, told: str) -> None:
+    change = event(request_id=own)
+    entry = audit_entry(change, id=1, tenant="t", actor=ALICE, now=MIDNIGHT)
+    assert entry.request_id == told
+    assert (entry.actor_id, entry.ip_address, entry.user_agent) == (
+        *("alice@example", "192.0.2.7", "Firefox"),
+    )
+
+
+def test_limits_on_json_do_not_bind_what_tells_of_it() -> None:
+    """AUD-1, AUD-4: each of two values is as long as it may be, both together are longer."""
+    before, after = ({"a": letter * (LIMITS.json_bytes - 9)} for letter in "xy")
+    document = sample(Document).evolve(metadata_json=before)
+    change = event(steps=[edit(document, metadata_json=after)])
+    told: Any = audit_entry(change, id=1, tenant="t", actor=ALICE, now=MIDNIGHT).changes
+    (fields,) = told["fields"]
+    assert (fields["before"], fields["after"]) == (
+        {"metadata_json": before},
+        {"metadata_json": after},
+    )
+    ids = range(1, LIMITS.json_bytes, 2)
+    asked: Any = parse(str(read_noted(Query(Document, "t", In("id", ids)), ids).metadata))
+    assert asked["ids"] == ranges(ids)
 
 
 @settings(max_examples=60)
