@@ -130,8 +130,10 @@ class Pending:
         try:
             yield
         except BaseException:
-            while len(self._undo) > mark:
-                self._undo.pop()()
+            undone = self._undo[mark:]
+            del self._undo[mark:]
+            for undo in reversed(undone):
+                undo()
             raise
 
     def _put_back(self, key: Key, operation: Operation | None, edited: Record | None) -> None:
@@ -279,7 +281,7 @@ def _resolved(where: Condition, pending: Pending, view: Select) -> Condition:
             case And() | Or():
                 return type(condition)(parts)
             case Not():
-                return Not(parts[0])
+                return Not(*parts)
             case InQuery(field, query, its_field) if pending.touches(kinds_of(query)):
                 found = {record.stored(its_field) for record in view(query)}
                 return In(field, tuple(value for value in found if value is not None))

@@ -239,7 +239,7 @@ def _together(
     steps: Iterable[Step],
 ) -> Change:
     """One operation on corrections of one document, whose versions must all be live."""
-    root_id = versions[corrections[0].document_id].root_id
+    (root_id,) = {version.root_id for version in versions.values()}
     steps = [*steps, *map(live_version, versions.values())]
     return _change(action, corrections[0], root_id, steps, [each.id for each in corrections])
 
@@ -264,8 +264,8 @@ def _moved(
                 "before": told(name, correction.stored(name)),
                 "after": told(name, after.stored(name)),
             }
-            for name in changed.changes
-            if name != "updated_at"
+            for name in fields
+            if name in changed.changes
         },
         **(more or {}),
     }

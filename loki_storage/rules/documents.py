@@ -264,7 +264,7 @@ def delete_version(
     live = [v for v in versions if not v.is_deleted]
     if version.is_deleted:
         return None
-    if len(live) == 1:
+    if live == [version]:
         return delete(chain, versions, now)
     moment = _deletion_time(versions, now)
     steps: list[Step] = [_deleted(version, moment)]

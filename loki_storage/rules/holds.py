@@ -33,7 +33,7 @@ def check_hold(hold: LegalHold) -> None:
     """``InvalidValue`` or ``InvalidField`` for a hold that could not be judged."""
     if hold.entity_type not in HELD:
         raise InvalidField(hold.entity_type, "cannot be held", HELD)
-    if (hold.stored("ids") is None) == (hold.stored("query") is None):
+    if (hold.stored("ids") is None) is (hold.stored("query") is None):
         raise InvalidValue("ids", "or a query is required, and only one of them")
     covered_query(hold)
 

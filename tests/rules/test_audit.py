@@ -43,6 +43,11 @@ def test_batches_outside_the_law_are_refused(size: Any) -> None:
         rules.check_cleanup(365, size)
 
 
+def test_the_widest_law_is_allowed() -> None:
+    rules.check_cleanup(1, 1)
+    rules.check_cleanup(36_500, 10_000)
+
+
 def entry(id: int, **fields: Any) -> AuditEntry:
     words = {"action": "create", "entity_type": "tag", "actor_id": "alice", "client_id": "-"}
     return AuditEntry(id=id, tenant_id="t", timestamp=MIDNIGHT, **{**words, **fields})

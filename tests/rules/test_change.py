@@ -55,7 +55,7 @@ def test_ranges_hold_the_ids_and_nothing_between_them(ids: set[int]) -> None:
 
 def test_change_is_told_by_names() -> None:
     with pytest.raises(TypeError):
-        Change("seen", "tag", 1, "-", ())  # type: ignore[misc]
+        Change("seen", "tag", 1, "-", ())  # type: ignore[call-arg]
 
 
 def test_who_acts_is_told_by_no_repr() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from loki_storage.batch import Insert, Require
+from loki_storage.batch import Insert, InsertMany, Require
 from loki_storage.enums import CorrectionStatus
 from loki_storage.errors import (
     IllegalTransition,
@@ -16,6 +16,7 @@ from loki_storage.errors import (
     StaleVersion,
 )
 from loki_storage.models import Correction, CorrectionHistory, Document, Validation
+from loki_storage.rows import Rows
 from loki_storage.rules import corrections as rules
 from loki_storage.rules.change import Change, Edit
 from loki_storage.rules.corrections import EDITABLE, Applied
@@ -136,17 +137,56 @@ def test_applied_correction_names_version_and_group() -> None:
     assert change.entity_id == 5
 
 
+@pytest.mark.parametrize("name", MOVES)
+def test_change_of_one_correction_names_no_group(name: str) -> None:
+    move, needed, _ = MOVES[name]
+    change = move(having(CorrectionStatus(needed)))
+    assert change is not None
+    assert (change.metadata, change.entity_id, change.document_id) == (None, 5, 1)
+
+
+def test_no_correction_moves_without_its_history() -> None:
+    two = [PENDING, PENDING.evolve(id=6)]
+    with pytest.raises(ValueError, match="zip"):
+        rules.apply(two, VERSIONS, [8], LATER, "bob", None, Applied((5, 6)))
+    applied = [each.evolve(status=CorrectionStatus.APPLIED) for each in two]
+    with pytest.raises(ValueError, match="zip"):
+        rules.revert(applied, VERSIONS, [8], LATER, "bob", None, Applied((5, 6)))
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("status", [CorrectionStatus.APPLIED, CorrectionStatus.PENDING])
+def test_corrections_from_elsewhere_have_a_history_row_each(
+    status: CorrectionStatus, new: bool
+) -> None:
+    group = [PENDING.evolve(id=id, status=status) for id in (5, 6, 7)]
+    applied = Applied((5, 6, 7), 9, 1)
+    change = rules.record(Rows.of(group), [11, 12, 13], applied, DOCUMENT, "bob", new=new)
+    corrections, histories = (step.rows for step in change.steps if isinstance(step, InsertMany))
+    assert list(corrections) == group
+    assert [(row.id, row.correction_id) for row in histories] == [(11, 5), (12, 6), (13, 7)]
+    is_applied = status is CorrectionStatus.APPLIED
+    for row in histories:
+        assert row.change_type == ("applied" if is_applied else "created")
+        assert (row.previous_status, row.new_status) == (None, status)
+        assert row.changes == (applied.to_json() if is_applied else None)
+    assert (change.entity_id, change.metadata) == (5, {"corrections": [5, 6, 7]})
+    alive = Require(Document, 1, {"is_deleted": False})
+    assert (alive in change.steps) is not new, "a new version needs no proof of life"
+
+
 def test_history_from_elsewhere_means_the_correction_alone() -> None:
     _, row = parts(MOVES["reject"][0](PENDING))
     assert Applied.of(row) == Applied((5,))
 
 
 def test_text_is_applied_only_to_the_text_that_it_corrects() -> None:
-    head = DOCUMENT.evolve(id=2, version=2, parent_id=1, content_hash="other")
-    with pytest.raises(StaleVersion) as caught:
-        rules.check_applicable([PENDING], VERSIONS, head)
-    assert (caught.value.document_id, caught.value.current_id) == (1, 2)
-    rules.check_applicable([PENDING], VERSIONS, head.evolve(content_hash="hash of text"))
+    for other in ("a hash before it", "z"):
+        head = DOCUMENT.evolve(id=2, version=2, parent_id=1, content_hash=other)
+        with pytest.raises(StaleVersion) as caught:
+            rules.check_applicable([PENDING], VERSIONS, head)
+        assert (caught.value.document_id, caught.value.current_id) == (1, 2)
+    rules.check_applicable([PENDING], VERSIONS, DOCUMENT.evolve(id=2, version=2, parent_id=1))
 
 
 def test_state_is_looked_at_before_the_text() -> None:
@@ -157,10 +197,11 @@ def test_state_is_looked_at_before_the_text() -> None:
 
 def test_original_is_the_whole_text_or_nothing() -> None:
     rules.check_texts(PENDING, DOCUMENT)
-    rules.check_texts(PENDING.evolve(original_content="text"), DOCUMENT)
+    rules.check_texts(PENDING.evolve(original_content="".join(["te", "xt"])), DOCUMENT)
     rules.check_texts(PENDING.evolve(original_content="tex", corrected_content=None), DOCUMENT)
-    with pytest.raises(InvalidValue, match="original_content"):
-        rules.check_texts(PENDING.evolve(original_content="tex"), DOCUMENT)
+    for fragment in ("tex", "xt"):
+        with pytest.raises(InvalidValue, match="original_content"):
+            rules.check_texts(PENDING.evolve(original_content=fragment), DOCUMENT)
 
 
 def validation(document_id: int = 1) -> Validation:
@@ -176,12 +217,17 @@ def validation(document_id: int = 1) -> Validation:
 
 
 def test_validation_is_one_of_the_same_document() -> None:
-    earlier = DOCUMENT.evolve(id=3, version=2, parent_id=1, is_latest=False)
-    rules.create(PENDING.evolve(validation_id=7), 8, DOCUMENT, validation(3), earlier, "bob")
-    other = DOCUMENT.evolve(id=4, root_id=4)
-    for validated in (other, None):
+    document = DOCUMENT.evolve(id=1000, root_id=1000)
+    earlier = document.evolve(id=1003, root_id=int("1000"), version=2, parent_id=1000)
+    corrected = PENDING.evolve(document_id=1000, validation_id=7)
+    rules.create(corrected, 8, document, validation(1003), earlier, "bob")
+    for validated in (
+        DOCUMENT.evolve(id=4, root_id=4),
+        DOCUMENT.evolve(id=2000, root_id=2000),
+        None,
+    ):
         with pytest.raises(InvalidValue, match="validation_id"):
-            rules.create(PENDING, 8, DOCUMENT, validation(4), validated, "bob")
+            rules.create(corrected, 8, document, validation(4), validated, "bob")
 
 
 def test_correction_belongs_to_the_client_of_its_document() -> None:

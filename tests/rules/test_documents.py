@@ -33,7 +33,7 @@ from tests.strategies import MIDNIGHT, texts
 
 TICK = timedelta(microseconds=1)
 LATER = MIDNIGHT + timedelta(hours=1)
-CHAIN = Chain(id=1, tenant_id="t", client_id="a", revision=4, text_claim="x", intercept_claim="y")
+CHAIN = Chain(id=1, tenant_id="t", client_id="a", revision=7, text_claim="x", intercept_claim="y")
 
 
 def chain_of(count: int, deleted: Mapping[int, int] | None = None) -> list[Document]:
@@ -87,8 +87,8 @@ def chain_edit(change: Change | None) -> Edit:
     """What an operation does to the chain's bookkeeping; the revision is its guard (VER-10)."""
     assert change is not None
     (edit,) = (s for s in change.steps if isinstance(s, Edit) and isinstance(s.before, Chain))
-    assert edit.guard == {"revision": 4}
-    assert edit.changes["revision"] == 5
+    assert edit.guard == {"revision": 7}
+    assert edit.changes["revision"] == 8
     return edit
 
 
@@ -174,7 +174,7 @@ def test_delete_takes_every_live_version_with_one_time_after_every_other() -> No
     moment = MIDNIGHT + timedelta(minutes=90) + TICK
     assert [version.deleted_at for version in found] == [moment, versions[1].deleted_at, moment]
     changes = chain_edit(change).changes
-    assert changes == {"revision": 5, "live": False, "text_claim": None, "intercept_claim": None}
+    assert changes == {"revision": 8, "live": False, "text_claim": None, "intercept_claim": None}
     assert rules.delete(CHAIN, found, LATER) is None
 
 
@@ -207,7 +207,7 @@ def test_restore_brings_back_what_was_deleted_last(gone: dict[int, int]) -> None
     found = after(versions, change)
     assert live(found) == sorted(back)
     assert heads(found) == [max(back)]
-    assert chain_edit(change).changes == {"revision": 5, "live": True}
+    assert chain_edit(change).changes == {"revision": 8, "live": True}
 
 
 @given(st.sets(st.integers(1, 4)), st.integers(1, 4))
@@ -220,6 +220,12 @@ def test_restored_version_leads_if_it_is_the_highest(gone: set[int], version: in
     found = after(versions, change)
     assert live(found) == sorted({*live(versions), version})
     assert heads(found) == live(found)[-1:]
+    loses = bool(live(versions)) and version > live(versions)[-1]
+    told = {"revision": 8, **({"text_claim": None} if loses else {})}
+    assert chain_edit(change).changes == told, "the text's claim ends with its headship"
+    gone_chain = CHAIN.evolve(live=False)
+    back = rules.restore_version(gone_chain, versions, version, LATER)
+    assert chain_edit(back).changes["live"] is True
 
 
 def test_delete_then_restore_is_the_identity_but_for_the_time_of_change() -> None:
@@ -239,7 +245,7 @@ def test_purge_takes_a_deleted_chain_only() -> None:
     ):
         removed = [step for step in change.steps if isinstance(step, Removal)]
         assert [(type(step.before), step.before.id) for step in removed] == [*rows, (Chain, 1)]
-        assert removed[-1].guard == {"revision": 4}
+        assert removed[-1].guard == {"revision": 7}
 
 
 @pytest.mark.parametrize("way", ["Raise", "", None, "replace", True])
@@ -260,9 +266,80 @@ def test_text_is_claimed_unless_others_are_welcome(way: Any, claimed: bool) -> N
 
 def test_same_text_is_the_text_not_the_hash() -> None:
     document = chain_of(1)[0]
-    forged = document.evolve(content="another text")
-    assert rules.same_text([forged, document], document.content) is document
-    assert rules.same_text([forged], document.content) is None
+    for forged in (document.evolve(content=text) for text in ("another text", "zero", "text 10")):
+        assert rules.same_text([forged, document], "".join(["text", " 1"])) is document
+        assert rules.same_text([forged], document.content) is None
+
+
+@given(st.permutations(range(1, 5)), st.sets(st.integers(1, 4), max_size=3), st.integers(1, 4))
+def test_operations_on_a_version_do_not_depend_on_the_order_of_the_others(
+    order: list[int], gone: set[int], version: int
+) -> None:
+    versions = chain_of(4, dict.fromkeys(gone, 5))
+    shuffled = [versions[n - 1] for n in order]
+    for operation in (rules.delete_version, rules.restore_version):
+        change = operation(CHAIN, versions, version, LATER)
+        if change is None:
+            assert operation(CHAIN, shuffled, version, LATER) is None
+            continue
+        same = operation(CHAIN, shuffled, version, LATER)
+        assert after(versions, same) == after(versions, change)
+
+
+def test_last_live_version_takes_the_document_with_it() -> None:
+    versions = chain_of(3, {1: 1, 3: 2})
+    change = rules.delete_version(CHAIN, versions, 2, LATER)
+    assert chain_edit(change).changes["live"] is False
+    assert live(after(versions, change)) == []
+
+
+@pytest.mark.parametrize("other", [-1, 1])
+def test_document_that_is_not_the_head_is_stale_however_its_id_compares(other: int) -> None:
+    (head,) = (version.evolve(id=1000) for version in chain_of(1))
+    seen = rules.ChainView(CHAIN, head, head)
+    new = rules.new_version(seen, id=2000, content="new", now=LATER, user_id=None)
+    stale = head.evolve(id=1000 + other)
+    with pytest.raises(StaleVersion):
+        rules.create_version(seen, stale, new)
+    with pytest.raises(StaleVersion):
+        rules.update(seen, stale, LATER, title="new")
+    same = head.evolve(id=int("1000"))
+    assert rules.create_version(seen, same, new) is not None
+    assert rules.update(seen, same, LATER, title="new") is not None
+    for operation in (rules.delete_version, rules.restore_version):
+        operation(CHAIN, [head], int("1000"), LATER)
+
+
+def test_what_is_deleted_is_not_updated() -> None:
+    versions = chain_of(2, {2: 1})
+    with pytest.raises(NotFound):
+        rules.update(view(versions), versions[1], LATER, title="new")
+    gone = chain_of(1, {1: 1})
+    with pytest.raises(NotFound):
+        rules.update(view(gone), gone[0].evolve(is_deleted=False), LATER, title="new")
+
+
+def test_only_descriptive_fields_are_changed_or_given_to_a_version() -> None:
+    versions = chain_of(1)
+    with pytest.raises(InvalidField):
+        rules.update(view(versions), versions[0], LATER, client_id="b")
+    with pytest.raises(InvalidField):
+        rules.new_version(
+            view(versions), id=9, content="new", now=LATER, user_id=None, client_id="b"
+        )
+
+
+def test_intercepted_document_claims_its_request_and_its_text_while_it_is_the_head() -> None:
+    document = chain_of(1)[0]
+    corrected = rules.second_version(document, id=9, content="better")
+    assert (corrected.version, corrected.parent_id, corrected.root_id) == (2, 1, 1)
+    assert (corrected.content, corrected.title) == ("better", "title 1")
+    for second, claim in ((None, document.content_hash), (corrected, None)):
+        change = rules.create_intercepted(document, second)
+        records = [step.record for step in change.steps if isinstance(step, Insert)]
+        assert records[1:] == [document, *([] if second is None else [second])]
+        (chain,) = (record for record in records if isinstance(record, Chain))
+        assert (chain.text_claim, chain.intercept_claim) == (claim, document.content_hash)
 
 
 @given(
