@@ -6,6 +6,7 @@ id which a process holds is given out again.
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,10 +24,15 @@ __all__ = ["delete_all", "insert_all", "raise_leases"]
 
 def delete_all(connection: Connection, dialect: Dialect, schema: Schema) -> None:
     """Empty every table of records, children first; leases and settings stay."""
+    for text in _deletes(dialect, schema):
+        connection.execute(text).close()
+
+
+@cache
+def _deletes(dialect: Dialect, schema: Schema) -> list[str]:
     kept = {schema.id_leases, schema.store_settings}
-    for table in reversed(schema.metadata.sorted_tables):
-        if table not in kept:
-            connection.execute(text_of(table.delete(), dialect)[0]).close()
+    tables = [table for table in reversed(schema.metadata.sorted_tables) if table not in kept]
+    return [text_of(table.delete(), dialect)[0] for table in tables]
 
 
 def insert_all(write: Callable[[Batch], None], parts: Iterable[Rows[Any]]) -> dict[Kind, int]:

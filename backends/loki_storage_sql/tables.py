@@ -71,7 +71,7 @@ RESULT_FIELDS = (
 """The fields of a ``ValidationResult`` that ``gate_results`` holds; a finding has the others."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Schema:
     """The layout on one database.
 

@@ -7,6 +7,9 @@ from functools import cache
 from multiprocessing.util import Finalize
 from pathlib import Path
 
+import attrs
+
+from loki_storage.protocol import Backend
 from loki_storage_contract.target import BackendTarget
 
 __all__ = ["memory_target", "references_before", "sqlite_target"]
@@ -25,7 +28,12 @@ def sqlite_target() -> BackendTarget:
     target = BackendTarget.of_url(
         _SQLITE, f"sqlite:///{_folder(os.getpid())}/loki.db", durable=True, processes=True
     )
-    return target.made_by(sqlite_target)
+    return attrs.evolve(target.made_by(sqlite_target), reset=_empty_at_once)
+
+
+def _empty_at_once(backend: Backend) -> None:
+    """In one transaction: takes half the time of finding rows and deleting them one by one."""
+    backend.restore((), lambda view: None, replace=True)
 
 
 @cache
