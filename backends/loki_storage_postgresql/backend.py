@@ -1,9 +1,9 @@
 """``PostgresqlBackend``: how to connect, how a batch is written, and whose fault a failure is."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from hashlib import blake2b
 from typing import Any
@@ -37,7 +37,7 @@ from loki_storage_sql.backend import Lookup, SqlBackend
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.packing import packable, packed_columns, unpack
 from loki_storage_sql.places import ServerPlace
-from loki_storage_sql.pool import DeadlinePool
+from loki_storage_sql.pool import DeadlinePool, Shelf
 from loki_storage_sql.row_writer import Rejected
 from loki_storage_sql.tables import schema_for
 
@@ -47,6 +47,8 @@ TRUSTED = 5.0
 """Seconds for which a connection that has answered is taken for alive."""
 MOST_DEAD = 50
 """Connections that are found dead one after the other before we give up."""
+MOST_WAITING = 100
+"""Connections that wait for turns, where the pool has no end."""
 PATIENCE = 10.0
 """Seconds to try again after a lost race, where the caller names no deadline."""
 
@@ -135,19 +137,29 @@ class PostgresqlBackend(SqlBackend):
         Inside, the thread uses the connection that has the lock: nobody who has a turn waits for
         one of those who wait for theirs.
         """
-        key = [_lock_key(kind.table, id, tenant)]
-        connection = None if _TURN.get() else self._queued(key)
+        key = [_lock_key(self._dialect.qualified(kind.table), id, tenant)]
+        connection = None if _THREAD.turn else self._queued(key)
         if connection is None:
             yield
             return
-        turn = _Turn(connection)
-        token = _TURN.set(turn)
+        turn = _THREAD.turn = _Turn(connection)
         try:
             yield
         finally:
-            _TURN.reset(token)
-            with suppress(psycopg.Error):  # a session that broke has lost its lock
-                connection.execute("SELECT pg_advisory_unlock($1)", key)
+            _THREAD.turn = None
+            self._end(turn, key)
+
+    def _end(self, turn: "_Turn", key: list[int]) -> None:
+        """Give the lock back: with its session, where that cannot do it or has lost it anyway."""
+        connection = turn.connection
+        try:
+            connection.execute("SELECT pg_advisory_unlock($1)", key)
+        except psycopg.Error:
+            connection.driver.close()
+        except BaseException:
+            connection.driver.close()
+            raise
+        finally:
             if turn.free:  # else a stream that goes on has it
                 self._release(connection)
 
@@ -155,6 +167,15 @@ class PostgresqlBackend(SqlBackend):
         """A connection with the lock; None where it cannot be had, then guards must do."""
         if self._sessions.prepare_threshold is None:  # a pooler may give each statement another one
             return None
+        left = time_left()
+        if not self._room.acquire(timeout=PATIENCE if left is None else left):
+            return None
+        try:
+            return self._locked(key)
+        finally:
+            self._room.release()
+
+    def _locked(self, key: list[int]) -> PostgresqlConnection | None:
         try:
             connection = self._acquire()
         except Unavailable:
@@ -163,7 +184,7 @@ class PostgresqlBackend(SqlBackend):
         try:
             connection.execute("SELECT pg_advisory_lock($1)", key)
         except psycopg.Error:
-            self._give_up(connection)
+            connection.discard()  # whether it has got the lock at the last moment is not known
             return None
         except BaseException:
             connection.discard()
@@ -198,6 +219,13 @@ class PostgresqlBackend(SqlBackend):
         sa.event.listen(engine, "begin", lambda begun: begun.exec_driver_sql("BEGIN"))
         return engine
 
+    def _new_shelf(self, engine: sa.Engine) -> Shelf:
+        # Of those who wait for a turn some wait here: he who has it may need another connection.
+        most = self._options["pool_size"] + self._options["max_overflow"]
+        most = most if self._options["max_overflow"] >= 0 else MOST_WAITING
+        self._room = threading.Semaphore(max(1, (most - 1) // 2))
+        return super()._new_shelf(engine)
+
     def _create_writer(self) -> WorkWriter:
         return WorkWriter(self._dialect, self.schema)
 
@@ -209,10 +237,9 @@ class PostgresqlBackend(SqlBackend):
 
     def _acquire(self) -> Connection:
         """A connection that answers: one that was idle, or that others like it failed, is asked."""
-        turn = _TURN.get()
-        if turn is not None and turn.serves(self._shelf.pool):
+        turn = _THREAD.turn
+        if turn is not None and turn.serves(self._shelf.pool) and self._answers(turn.connection):
             turn.free = False
-            turn.connection.bind(time_left())
             return turn.connection
         for _ in range(MOST_DEAD):
             connection = super()._acquire()
@@ -237,12 +264,12 @@ class PostgresqlBackend(SqlBackend):
 
     def _release(self, connection: Connection) -> None:
         assert isinstance(connection, PostgresqlConnection)
-        turn = _TURN.get()
+        idle, turn = connection.is_idle, _THREAD.turn
+        if idle:
+            connection.note_use()
         if turn is not None and connection is turn.connection:
             turn.free = True
-            return
-        if connection.is_idle:
-            connection.note_use()
+        elif idle:
             super()._release(connection)
         else:
             connection.discard()
@@ -319,7 +346,13 @@ class _Turn:
         return self.free and self.connection.pool is pool and self.connection.is_idle
 
 
-_TURN: ContextVar[_Turn | None] = ContextVar("loki_storage_postgresql_turn", default=None)
+class _Thread(threading.local):
+    """What this thread has; a context would be copied, and outlive the turn."""
+
+    turn: _Turn | None = None
+
+
+_THREAD = _Thread()
 
 
 def _lock_key(table: str, id: int, tenant: str) -> int:

@@ -11,6 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
+from psycopg.rows import tuple_row
 from sqlalchemy.pool import Pool
 
 from loki_storage.errors import InvalidValue
@@ -51,10 +52,12 @@ class Sessions:
         opened: psycopg.Connection[Any] = self._opened()
         try:
             opened.autocommit = True
+            opened.row_factory = tuple_row
             opened.prepare_threshold = self.prepare_threshold
             register_values(opened)
             if self.connect is not None:
-                names, values = zip(*self._settings().items(), strict=True)
+                settings = {**self._settings(), "client_encoding": "UTF8"}
+                names, values = zip(*settings.items(), strict=True)
                 opened.execute(_SET, [list(names), list(values)])
         except BaseException:
             opened.close()
@@ -78,6 +81,7 @@ class Sessions:
             "connect_timeout": max(2, round(self.connect_timeout)),
             "tcp_user_timeout": round(self.tcp_user_timeout * 1000),
             "application_name": self.application_name,
+            "client_encoding": "UTF8",
         }
         return psycopg.connect(**{**defaults, **given})
 
@@ -85,10 +89,16 @@ class Sessions:
         return {
             "timezone": "UTC",
             "datestyle": "ISO",
+            "extra_float_digits": "1",
+            "standard_conforming_strings": "on",
             "default_transaction_isolation": "read committed",
             "statement_timeout": milliseconds(self.statement_timeout),
             "lock_timeout": milliseconds(self.lock_timeout),
             "idle_in_transaction_session_timeout": milliseconds(self.idle_in_transaction_timeout),
+            # What a machine that has vanished leaves behind, locks of turns too, goes in a minute.
+            "tcp_keepalives_idle": "30",
+            "tcp_keepalives_interval": "10",
+            "tcp_keepalives_count": "3",
         }
 
 

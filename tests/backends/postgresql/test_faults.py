@@ -302,7 +302,8 @@ def test_deadlock_is_resolved_without_anybody_noticing(
         other.execute("SELECT * FROM tags WHERE id = 1 FOR UPDATE")
         other.rollback()
         ours.result(timeout=10)
-    until(lambda: ask(ended) == [(1,)])
+    # A session tells the statistics after one of its statements, or once it has idled for long.
+    until(lambda: ids(backend) == [1, 2] and ask(ended) == [(1,)])
     assert [tag.description for tag in backend.select(ALL)] == ["ours", "ours"]
     add(backend, 3)
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import psycopg
 import pytest
 import sqlalchemy as sa
+from psycopg.rows import dict_row
 
 from loki_storage import open_storage
 from loki_storage.errors import (
@@ -23,7 +24,9 @@ from loki_storage.errors import (
     StorageError,
     Unavailable,
 )
-from loki_storage.models import Tag
+from loki_storage.lines import ARRAYS, CSV, OBJECTS, RAW_CSV, encoded
+from loki_storage.models import Document, Tag, ValidationResult
+from loki_storage.query import Query
 from loki_storage_postgresql.backend import PostgresqlBackend
 from tests.backends.postgresql.conftest import VERSIONS
 from tests.postgresql.shared import versions
@@ -255,6 +258,16 @@ def test_engine_may_be_handed_in(url: str, pool: type[sa.pool.Pool]) -> None:
     theirs.dispose()
 
 
+def test_rows_are_tuples_whatever_connections_are_set_to(url: str) -> None:
+    def connect() -> Any:
+        return psycopg.connect(url, row_factory=dict_row)
+
+    with open_storage("postgresql://", connect=connect, create=True) as storage:
+        made = storage.run(lambda s: s.documents.create_document("text", "email", "acme"))
+        assert storage.run(lambda s: s.documents.get_by_id(made.id)) == made
+        assert storage.run(lambda s: s.documents.delete(made.id)).is_deleted
+
+
 def test_engine_of_another_driver_is_refused(url: str) -> None:
     for wrong in (sa.create_engine("sqlite://"), object()):
         with pytest.raises(InvalidValue, match="psycopg"):
@@ -307,6 +320,57 @@ def test_role_that_may_only_write_rows_suffices(writer_url: str) -> None:
         assert storage.run(lambda session: session.documents.count()) == 0
         with pytest.raises(Forbidden):
             storage.migrate("base")
+
+
+HOSTILE_SETTINGS = {
+    "extra_float_digits": "-10",
+    "standard_conforming_strings": "off",
+    "client_encoding": "LATIN1",
+    "datestyle": "'German'",
+    "timezone": "'Asia/Kathmandu'",
+    "bytea_output": "'escape'",
+    "default_transaction_isolation": "'serializable'",
+    "transform_null_equals": "on",
+    "array_nulls": "off",
+    "quote_all_identifiers": "on",
+}
+
+
+@pytest.mark.parametrize("handed_in", [False, True])
+def test_settings_of_a_role_change_nothing_that_is_read(
+    writer_url: str, ask: Ask, handed_in: bool
+) -> None:
+    role = sa.make_url(writer_url).username
+    for name, value in HOSTILE_SETTINGS.items():
+        ask(f"ALTER ROLE {role} SET {name} = {value}")
+    text, number = "\\N 'ß' \u2028 \U0001f600 \x7f \x01", 0.1234567890123456
+    source: dict[str, Any] = {"url": writer_url}
+    if handed_in:
+        source = {"url": "postgresql://", "connect": lambda: psycopg.connect(writer_url)}
+    with open_storage(**source) as storage:
+        with storage.session() as session:
+            made = session.documents.create_document(
+                text, "email", "acme", title="", metadata={"a": text, "b": 10**30}
+            )
+            validation = session.validations.create_validation(made.id, ["m"], "acme")
+            session.validations.start_validation(validation.id)
+            session.validations.add_result(
+                validation.id, "module", "m.g", "fail", message=text, confidence_score=number
+            )
+        session = storage.session(read_only=True)
+        assert session.documents.get_by_id(made.id) == made
+        (result,) = session.validations.get_results(validation.id)
+        assert (result.message, result.confidence_score) == (text, number)
+        assert session.documents.search("\\n 'SS'") == [made]
+        for query, record in (
+            (Query(Document, "default"), made),
+            (Query(ValidationResult, "default"), result),
+        ):
+            fields = tuple(record.domains)
+            row = tuple(record.stored(field) for field in fields)
+            for form in (CSV, RAW_CSV, OBJECTS, ARRAYS):
+                expected = list(encoded(form, record.domains, [row]))
+                assert list(storage.backend.lines(query, fields, form)) == expected
 
 
 def test_role_without_rights_is_refused(writer_url: str, ask: Ask) -> None:
