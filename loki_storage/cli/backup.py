@@ -34,7 +34,7 @@ def backup_commands() -> None:
 
 
 @backup_commands.command("create")
-@click.argument("name")
+@click.argument("name", default="backup")
 @click.option("--native", is_flag=True, help="A copy of the SQLite file instead of rows; faster.")
 @click.option("--no-compress", is_flag=True, help="Store the rows as they are.")
 @click.option("--no-audit", is_flag=True, help="Leave the audit trail out.")
@@ -52,7 +52,7 @@ def create_backup(
 ) -> None:
     """Back up the store at one moment; read back before it counts.
 
-    NAME gets the time in UTC, so that a daily job never meets its own files.
+    NAME, "backup" unless told, gets the time in UTC, so that a daily job never meets its own files.
     """
     with invocation.existing() as storage, counting("rows") as progress:
         manager = BackupManager(storage, folder, actor=invocation.actor, tenant=only)

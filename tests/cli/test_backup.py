@@ -50,6 +50,10 @@ def test_tables_are_for_people(run: Run, small: str, folder: str, tmp_path: Path
     assert "restored" in shown
 
 
+def test_backup_needs_no_name(read: Read, small: str, folder: str) -> None:
+    assert read("backup create", small, folder)["name"].startswith("backup-")
+
+
 def test_target_that_is_not_empty_needs_replace(run: Run, small: str, folder: str) -> None:
     run("backup create nightly", small, folder)
     refused = run("backup restore nightly", small, folder)
