@@ -25,7 +25,7 @@ from loki_storage.matching import evaluate
 from loki_storage.models import KINDS, Document, Kind, Record, Tag, Validation
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Count, Max, Reader
-from loki_storage.query import MAXIMUM_WINDOW, InQuery, Not, Order, Query, equals
+from loki_storage.query import MAXIMUM_WINDOW, Condition, InQuery, Not, Order, Query, equals
 from loki_storage.rows import Rows
 from loki_storage.rules.change import Change, Edit, Removal, Step
 from tests.programs import PRELUDE, perform, program
@@ -253,8 +253,9 @@ def test_guard_is_judged_on_what_the_session_wrote(step: Step, first: Step) -> N
 def test_row_that_the_session_removed_fails_every_guard(step: Step) -> None:
     pending = Pending()
     pending.add(change(Removal(TAG)))
-    with pytest.raises(StaleWrite):
+    with pytest.raises(StaleWrite) as caught:
         pending.add(change(step))
+    assert (caught.value.kind, caught.value.id) == ("tags", 1)
 
 
 # --- Rows that come as columns ---------------------------------------------------------------
@@ -329,6 +330,16 @@ def test_row_of_many_is_named_once() -> None:
         Batch(TENANT, pending.parts())
     with pytest.raises(InvalidValue, match="more than once"):
         pending.views(Tag)
+    twice = Pending()
+    twice.add(change(new_tags(1, 1)))
+    with pytest.raises(InvalidValue, match="more than once"):
+        twice.views(Tag)
+
+
+def test_many_rows_are_read_as_one_is() -> None:
+    pending = Pending()
+    pending.add(change(new_tags(*range(1, 401))))
+    assert list(pending.views(Tag)) == list(range(1, 401))
 
 
 # --- Merging ---------------------------------------------------------------------------------
@@ -339,6 +350,55 @@ def test_largest_window_is_not_widened_beyond_what_databases_count() -> None:
     pending.add(change(Insert(TAG)))
     query = Query(Tag, TENANT, limit=MAXIMUM_WINDOW, offset=0)
     assert list(session_view({}, pending).select(query)) == [TAG]
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_committed_rows_are_read_as_far_as_the_answer_can_need_them(
+    offset: int, limit: int, written: int
+) -> None:
+    pending, asked = Pending(), []
+    world: World = {(Tag, n): new_tag(n) for n in range(1, 31)}
+    pending.add(change(*(Removal(new_tag(n)) for n in range(1, written + 1))))
+
+    def committed(query: Query) -> Iterator[Any]:
+        asked.append(query)
+        return Table(world).select(query)
+
+    query = Query(Tag, TENANT, order=[Order("id")], limit=limit, offset=offset)
+    found = merged(query, pending, committed, session_view(world, pending).select)
+    first = written + offset + 1
+    assert [tag.id for tag in found] == list(range(first, first + limit))
+    assert [(query.offset, query.limit) for query in asked] == [(0, offset + limit + written)]
+
+
+def test_query_inside_another_is_answered_as_the_session_sees_it() -> None:
+    """Of rows that are committed, too: whether they match is up to what is pending."""
+    document = sample(Document).evolve(id=1, tenant_id=TENANT)
+    world: World = {(Document, 1): document, (Tag, 1): TAG}
+    pending = Pending()
+    pending.add(change(Edit(TAG, {"name": "b"})))
+    inside: list[Condition] = [
+        InQuery("id", Query(Tag, TENANT, equals(name=name)), "id") for name in ("a1", "b")
+    ]
+    select = session_view(world, pending).select
+    inside += [*map(Not, inside)]
+    for where, there in zip(inside, [False, True, True, False], strict=True):
+        assert list(select(Query(Document, TENANT, where))) == [document] * there
+
+
+def test_rows_that_refer_to_nothing_ask_for_nothing() -> None:
+    rows = [sample(Document).evolve(id=id, tenant_id=TENANT, parent_id=None) for id in (1, 2)]
+    pending, asked = Pending(), []
+    pending.add(change(*map(Insert, rows)))
+
+    def view(query: Query) -> Iterator[Any]:
+        asked.append(query)
+        return iter(())
+
+    inside = InQuery("parent_id", Query(Tag, TENANT), "id")
+    query = Query(Document, TENANT, inside)
+    assert list(merged(query, pending, Table({}).select, view)) == []
+    assert asked == []
 
 
 def test_query_of_untouched_kinds_inside_another_is_left_to_the_backend() -> None:

@@ -40,6 +40,37 @@ def test_rows_are_the_records_that_they_stand_for(table: list[Any], data: st.Dat
     assert rows.tenants == Rows.of(table).tenants == {record.tenant_id for record in table}
 
 
+def test_one_row_is_looked_at_without_making_the_others() -> None:
+    rows = packed([sample(Tag), sample(Tag).evolve(id=9)])
+    assert rows[1].id == 9
+    assert "records" not in vars(rows)
+
+
+def test_some_rows_are_looked_at_before_all_were() -> None:
+    table = [sample(Tag).evolve(id=id) for id in (1, 2, 3)]
+    assert packed(table)[:2] == tuple(table[:2])
+
+
+def test_rows_are_equal_to_the_same_rows_alone() -> None:
+    first, second = (packed([sample(Tag).evolve(id=id)]) for id in (1, 2))
+    assert first == packed([sample(Tag).evolve(id=1)])
+    assert first != second
+    assert first != packed([first[0], second[0]])
+    assert first != first.records
+
+
+def test_combination_is_equal_to_itself_alone_and_tells_no_value() -> None:
+    said = Combination(("secret",))
+    assert said == said
+    assert said != Combination(("secret",))
+    assert "secret" not in repr(said)
+
+
+def test_rows_alone_are_joined_already() -> None:
+    rows = packed([sample(Tag)])
+    assert Rows.joined([rows]) is rows
+
+
 @given(drawn_tables, st.integers(1, 4))
 def test_joined_rows_follow_each_other(table: list[Any], at: int) -> None:
     parts = [part for part in (table[:at], table[at:]) if part]
@@ -71,7 +102,8 @@ def test_combined_values_are_columns_too(table: list[Any], data: st.DataObject) 
     assert rows == Rows.of(table)
     assert rows[0] == table[0]
     assert rows.combinations(chosen) is said
-    assert rows.combinations((*chosen, "id")) is None
+    assert rows.combinations((*chosen,)) is said
+    assert rows.combinations((*chosen, "id")) is rows.combinations(("",)) is None
     for field in kind.domains:
         assert list(rows.column(field)) == [record.stored(field) for record in table]
 
@@ -80,6 +112,8 @@ def test_columns_are_of_one_length() -> None:
     said = [Combination(("a",))]
     with pytest.raises(InvalidValue):
         Rows(Tag, {"id": [1, 2], "name": ["a"]})
+    with pytest.raises(InvalidValue):
+        Rows(Tag, {})
     with pytest.raises(InvalidValue):
         Rows(Tag, {"id": [1, 2]}, combined=(("name",), said))
     assert list(Rows(Tag, {"id": [], "name": []}, {"tenant_id": "a"})) == []

@@ -66,6 +66,43 @@ def test_unified_diff_is_that_of_the_standard_library() -> None:
     assert compare(document(1, before), document(2, after)).unified == "\n".join(expected)
 
 
+@given(data=st.data(), length=st.integers(0, 12))
+def test_one_change_of_different_lines_is_told_as_the_standard_library_tells_it(
+    data: st.DataObject, length: int
+) -> None:
+    lines = [f"{n}" for n in range(length)]
+    start = data.draw(st.integers(0, length))
+    end = data.draw(st.integers(start, min(length, start + 2)))
+    put = data.draw(st.sampled_from([[], ["x"], ["x", "y"]]))
+    before = "\n".join(["top", *lines])
+    after = "\n".join(["top", *lines[:start], *put, *lines[end:]])
+    names = ("document 1", "document 2")
+    expected = difflib.unified_diff(before.split("\n"), after.split("\n"), *names, lineterm="")
+    assert compare(document(1, before), document(2, after)).unified == "\n".join(expected)
+
+
+@pytest.mark.parametrize(("largest", "count"), [(6, 2), (5, 1)])
+def test_texts_are_compared_up_to_so_many_lines_times_lines(
+    monkeypatch: pytest.MonkeyPatch, largest: int, count: int
+) -> None:
+    monkeypatch.setattr(differences, "LARGEST", largest)
+    found = compare(document(1, "a\nsame\nb"), document(2, "c\nsame"))
+    assert len(found.changes) == count
+    assert applied("a\nsame\nb", found) == "c\nsame"
+
+
+@pytest.mark.parametrize("text", ["", "a\nb\nc\nd\ne\nf\ng"])
+def test_text_that_is_only_added_or_removed_has_no_size(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(differences, "LARGEST", 0)
+    longer = f"{text}\nend"
+    for before, after in ((text, longer), (longer, text)):
+        (change,) = compare(document(1, before), document(2, after)).changes
+        assert change.op in ("insert", "delete")
+        assert change.removed + change.added == ("end",)
+
+
 def test_very_different_long_texts_are_one_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(differences, "LARGEST", 3)
     found = compare(document(1, "same\na\nb\nend"), document(2, "same\nc\nd\nend"))
@@ -81,7 +118,11 @@ def test_fields_that_differ() -> None:
         "title": ("one", "two"),
         "metadata_json": ({"a": 1}, {"a": 1.0}),
     }
-    assert "one" not in repr(compare(before, after))
+    found = compare(before, after.evolve(content="y"))
+    assert not [told for told in ("one", "two", "x", "y") if f"'{told}" in repr(found)]
+    assert "+y" not in repr(found)
+    same = document(2, "x", title="".join(["o", "ne"]), metadata_json={"a": int("1")})
+    assert compare(before, same).fields == {}
 
 
 def test_diff_of_versions_and_of_what_is_not_there(begin: Begin) -> None:
