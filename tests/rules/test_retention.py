@@ -2,16 +2,21 @@
 
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loki_storage.enums import PeriodUnit, RetentionAction
-from loki_storage.errors import InvalidValue
-from loki_storage.models import RetentionPolicy
-from loki_storage.rules.retention import Term, decide, end_of, is_due, period_fields
+from loki_storage import Query
+from loki_storage.batch import Insert, Require
+from loki_storage.enums import EntityType, PeriodUnit, RetentionAction
+from loki_storage.errors import InvalidField, InvalidValue
+from loki_storage.models import Document, Record, RetentionPolicy, RetentionState, Tag
+from loki_storage.rules import retention as rules
+from loki_storage.rules.change import Edit, Step
+from loki_storage.rules.retention import Decision, Term, decide, end_of, is_due, period_fields
 
 TICK = timedelta(microseconds=1)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -100,9 +105,34 @@ def test_a_period_ends_after_its_shortest_equivalent(
 
 
 @pytest.mark.parametrize(
+    ("start", "unit"), [("2025-02-01", "months"), ("2025-01-01", "years"), ("2025-01-01", "days")]
+)
+def test_shortest_period_is_as_long_as_its_days(start: str, unit: str) -> None:
+    began = datetime.fromisoformat(f"{start}T00:00:00+00:00")
+    days = period_fields(None, 1, unit)["retention_days"]
+    assert end_of(began, 1, unit) == began + timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((7, None, None), (7, None, "days")),
+        ((None, 7, None), (7, 7, "days")),
+        ((None, 2, "years"), (730, 2, "years")),
+        ((None, 36_500, "months"), (36_500, 36_500, "months")),
+        ((None, None, "".join(["for", "ever"])), (36_500, None, "forever")),
+    ],
+)
+def test_period_is_told_in_days_too(given: Any, told: Any) -> None:
+    assert tuple(period_fields(*given).values()) == told
+
+
+@pytest.mark.parametrize(
     ("days", "amount", "unit"),
     [
         (None, None, None),
+        (1, None, "days"),
+        (1, None, "forever"),
         (1, 1, "days"),
         (None, 1, "forever"),
         (None, None, "years"),
@@ -149,3 +179,161 @@ def test_decision_does_not_depend_on_order(
         assert decision.action in usable
         unexpired = any(k == "minimum" and d > 30 for _, k, _, d in drawn)
         assert not (unexpired and decision.action in ("delete", "anonymize"))
+
+
+def terms(*drawn: tuple[str, str, str, int, int]) -> list[Term]:
+    """Of (name, action, kind, priority, days), which all began 30 days ago."""
+    began = NOW - timedelta(days=30)
+    return [
+        Term(policy(id=n, name=name, action=action, kind=kind, priority=first, days=days), began)
+        for n, (name, action, kind, first, days) in enumerate(drawn, 1)
+    ]
+
+
+DUE = ("due", "delete", "maximum", 2, 30)
+KEEPS = ("keeps", "delete", "minimum", 9, 31)
+
+
+@pytest.mark.parametrize(
+    ("drawn", "decision"),
+    [
+        ([], None),
+        ([("later", "delete", "maximum", 1, 31)], None),
+        ([("over", "delete", "minimum", 1, 30)], None),
+        ([DUE], ("delete", "due", "due")),
+        ([DUE, ("over", "delete", "minimum", 1, 30)], ("delete", "due", "due")),
+        ([DUE, ("first", "delete", "maximum", 1, 1)], ("delete", "due", "first")),
+        ([DUE, ("z mild", "anonymize", "maximum", 2, 1)], ("anonymize", "due", "z mild")),
+        ([DUE, ("a", "delete", "maximum", 2, 1)], ("delete", "due", "a")),
+        ([DUE, KEEPS], (None, "kept by a minimum", "keeps")),
+        ([DUE, ("z", "delete", "minimum", 9, 40), KEEPS], (None, "kept by a minimum", "z")),
+        ([DUE, ("a", "delete", "minimum", 9, 31), KEEPS], (None, "kept by a minimum", "keeps")),
+        ([DUE, KEEPS, ("z", "compress", "maximum", 9, 1)], ("compress", "due", "z")),
+        ([DUE, KEEPS, ("z", "archive", "maximum", 9, 1)], ("archive", "due", "z")),
+        ([DUE, KEEPS, ("z", "anonymize", "maximum", 1, 1)], (None, "kept by a minimum", "keeps")),
+    ],
+)
+def test_one_action_is_decided_upon(drawn: Any, decision: Any) -> None:
+    assert decide(NOW, terms(*drawn)) == (None if decision is None else Decision(*decision))
+
+
+def test_endless_minimum_keeps_longest() -> None:
+    endless = Term(policy(name="a", kind="minimum", unit="forever"), NOW)
+    never = Term(policy(name="b", kind="minimum", days=1), None)
+    assert rules.kept_by(NOW, [endless, *terms(KEEPS)]) == "a"
+    assert rules.kept_by(NOW, [endless, never, *terms(KEEPS)]) == "b"
+    assert rules.kept_by(NOW, terms(KEEPS)) == "keeps"
+    assert rules.kept_by(NOW, terms(DUE)) is None
+
+
+def test_hold_stops_what_is_due_and_is_named() -> None:
+    assert decide(NOW, terms(DUE), ["b", "a"]) == Decision(None, "on hold: a")
+    assert decide(NOW, terms(KEEPS), ["a"]) is None
+
+
+def test_action_that_can_do_nothing_is_told() -> None:
+    both = terms(DUE, ("z", "compress", "maximum", 1, 1))
+    mild, hard = RetentionAction.COMPRESS, RetentionAction.DELETE
+    assert decide(NOW, both, usable=[]) == Decision(None, "nothing to compress", "z")
+    told = Decision(None, "compress is not supported", "z")
+    assert decide(NOW, both, usable=[], supported=[hard]) == told
+    assert decide(NOW, both, usable=[hard], supported=[hard]) == Decision(hard, "due", "due")
+    assert decide(NOW, both, usable=[mild]) == Decision(mild, "due", "z")
+
+
+# --- Policies ---------------------------------------------------------------------------------
+
+
+def about(entity_type: str, **fields: Any) -> RetentionPolicy:
+    return policy(days=1, entity_type="".join([*entity_type]), **fields)
+
+
+@pytest.mark.parametrize("action", [*RetentionAction])
+def test_members_are_not_archived_and_what_has_no_parts_is_deleted(action: str) -> None:
+    rules.check_policy(about("document", action=action))
+    for entity_type in ("validation", "correction", "audit", "export_log"):
+        member = entity_type in ("validation", "correction")
+        if action != "archive" if member else action == "delete":
+            rules.check_policy(about(entity_type, action=action))
+            continue
+        with pytest.raises(InvalidValue, match="action"):
+            rules.check_policy(about(entity_type, action=action))
+
+
+@pytest.mark.parametrize("trigger", ["created", "updated", "superseded", "deleted", "signed", "z"])
+def test_triggers_are_those_that_are_known_of_the_kind(trigger: str) -> None:
+    rules.check_policy(about("document", trigger=trigger))
+    refused = {
+        "validation": trigger == "superseded",
+        "correction": trigger == "superseded",
+        "audit": trigger != "created",
+        "export_log": trigger != "created",
+    }
+    for entity_type, is_refused in refused.items():
+        if is_refused:
+            with pytest.raises(InvalidValue, match="trigger"):
+                rules.check_policy(about(entity_type, trigger=trigger))
+        else:
+            rules.check_policy(about(entity_type, trigger=trigger))
+
+
+def test_policy_is_about_something_that_is_kept() -> None:
+    for entity_type in ("tag", "hold", "a", "z"):
+        with pytest.raises(InvalidField):
+            rules.check_policy(about(entity_type))
+
+
+def criteria(**window: Any) -> Any:
+    return Query(Document, window.pop("tenant", "t")).evolve(**window).to_json()
+
+
+def test_criteria_select_by_a_condition_alone() -> None:
+    rules.check_policy(about("document", criteria=criteria()))
+    for window in ({"limit": 1}, {"limit": 0}, {"offset": 1}, {"after": (7,)}):
+        with pytest.raises(InvalidValue, match="criteria"):
+            rules.check_policy(about("document", criteria=criteria(**window)))
+    for tenant in ("a", "z", None):
+        with pytest.raises(InvalidValue, match="criteria"):
+            rules.check_policy(about("document", criteria=criteria(tenant=tenant)))
+    for other in ("validation", "correction", "export_log", "audit"):
+        with pytest.raises(InvalidValue, match="criteria"):
+            rules.check_policy(about(other, criteria=criteria()))
+    audit = Query(rules.KIND_OF[EntityType.AUDIT], "t").to_json()
+    with pytest.raises(InvalidValue, match="criteria"):
+        rules.check_policy(about("audit", criteria=audit))
+    assert rules.selection("query", None, Tag, "t") is None
+
+
+STATE = RetentionState(id=1, tenant_id="t", revision=7)
+
+
+def test_each_change_of_policies_is_one_more_revision() -> None:
+    step = rules.revised(STATE, 9, "t")
+    assert isinstance(step, Edit)
+    assert (step.before, step.guard, step.changes) == (STATE, {"revision": 7}, {"revision": 8})
+    assert rules.unchanged(STATE, 9, "t") == Require(RetentionState, 1, {"revision": 7})
+    assert record(rules.revised(None, 9, "t")).stored("revision") == 1
+    assert record(rules.unchanged(None, 9, "t")).stored("revision") == 0
+
+
+def record(step: Step) -> Record:
+    assert isinstance(step, Insert)
+    assert (step.record.id, step.record.tenant_id) == (9, "t")
+    return step.record
+
+
+def test_policy_is_updated_under_what_was_read_and_stays_one_that_runs() -> None:
+    before, state = policy(days=1), rules.revised(STATE, 9, "t")
+    assert rules.update(before, NOW, state, name="p", priority=100) is None
+    change = rules.update(before, NOW + TICK, state, name="q", priority=100)
+    assert change is not None
+    edit, last = change.steps
+    assert isinstance(edit, Edit)
+    assert (edit.changes, last) == ({"name": "q", "updated_at": NOW + TICK}, state)
+    assert edit.guard == {"name": "p", "updated_at": NOW}
+    earlier = rules.update(before, NOW - TICK, state, name="q")
+    assert earlier is not None
+    assert isinstance(earlier.steps[0], Edit)
+    assert earlier.steps[0].changes == {"name": "q"}, "a clock that went back moves nothing back"
+    with pytest.raises(InvalidValue):
+        rules.update(about("audit"), NOW, state, action="compress")
