@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote
 
@@ -13,12 +14,14 @@ import sqlalchemy as sa
 from psycopg.rows import dict_row
 
 from loki_storage import open_storage
+from loki_storage.deadline import within
 from loki_storage.errors import (
     ConnectionLost,
     Forbidden,
     InvalidField,
     InvalidValue,
     PluginError,
+    PoolExhausted,
     SchemaOutdated,
     StorageDamaged,
     StorageError,
@@ -186,6 +189,17 @@ def test_sessions_have_bounds_whatever_the_server_says(backend: PostgresqlBacken
         parameters = connection.driver.info.get_parameters()
     assert parameters["tcp_user_timeout"] == "10000"
     assert parameters["connect_timeout"] == "10"
+
+
+def test_pool_is_that_of_the_specification(backend: PostgresqlBackend) -> None:
+    pool: Any = backend.engine().pool
+    assert (pool.size(), pool._max_overflow, pool._recycle) == (5, 10, 3600)
+    with ExitStack() as stack:
+        for _ in range(15):
+            stack.enter_context(backend._connected())
+        with within(0.1), pytest.raises(PoolExhausted):
+            backend.ping()
+    backend.ping()
 
 
 def test_bounds_are_options(url: str, opened: Open) -> None:
