@@ -9,13 +9,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loki_storage import Query, Session, Storage
+from loki_storage.batch import Insert, InsertMany
 from loki_storage.errors import (
     Conflict,
     NotFound,
 )
-from loki_storage.models import Chain, Document
+from loki_storage.models import Chain, Document, Tag
 from loki_storage.query import In
-from loki_storage.rules.change import Actor, Change, audit_entry, edit, ranges, read_noted
+from loki_storage.rows import Rows
+from loki_storage.rules import change as rules
+from loki_storage.rules.change import (
+    Actor,
+    Change,
+    Changes,
+    Removal,
+    audit_entries,
+    audit_entry,
+    edit,
+    guarded_edit,
+    ranges,
+    read_noted,
+)
 from loki_storage.values import LIMITS, parse
 from tests.programs import (
     PRELUDE,
@@ -53,6 +67,15 @@ def test_ranges_hold_the_ids_and_nothing_between_them(ids: set[int]) -> None:
     assert all(end + 1 < start for (_, end), (start, _) in pairwise(found)), "as few as possible"
 
 
+def test_edit_is_of_what_really_changes_and_fails_where_that_was_changed() -> None:
+    tag = sample(Tag).evolve(name="a", category="b")
+    assert edit(tag, name="a", category="b").changes == {}
+    step = guarded_edit(tag, "color", name="c", category="b")
+    assert (step.changes, step.guard) == ({"name": "c"}, {"name": "a", "color": tag.color})
+    assert (step.silent, edit(tag, {"name": "a"}, name="c").guard) == (False, {"name": "a"})
+    assert step.operation.guard == step.guard
+
+
 def test_change_is_told_by_names() -> None:
     with pytest.raises(TypeError):
         Change("seen", "tag", 1, "-", ())  # type: ignore[call-arg]
@@ -69,6 +92,38 @@ def test_request_is_the_changes_own_or_else_the_sessions(own: str | None, told: 
     assert entry.request_id == told
     assert (entry.actor_id, entry.ip_address, entry.user_agent) == (
         *("alice@example", "192.0.2.7", "Firefox"),
+    )
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=4), st.booleans())
+def test_entries_of_many_changes_are_those_of_each(retitled: list[bool], others: bool) -> None:
+    """AUD-1: what is told of a document does not depend on how many came with it."""
+    ids = range(1, len(retitled) + 1)
+    documents = [sample(Document).evolve(id=10 * id) for id in ids]
+    more: list[list[rules.Step]] = [
+        [edit(sample(Tag), name="new"), *map(Removal, [sample(Tag)] * again)] for again in retitled
+    ]
+    changes = Changes(
+        action="create",
+        ids=[10 * id for id in ids],
+        client_ids=[f"client {id}" for id in ids],
+        rows=[
+            Rows.of([sample(Chain).evolve(id=10 * id) for id in ids]),
+            Rows.of(documents),
+        ],
+        others=more if others else (),
+    )
+    entries = audit_entries(changes, ids=ids, tenant="t", actor=ALICE, now=MIDNIGHT)
+    assert list(entries) == [
+        audit_entry(changes.of(n), id=id, tenant="t", actor=ALICE, now=MIDNIGHT)
+        for n, id in enumerate(ids)
+    ]
+    for n, id in enumerate(ids):
+        one = changes.of(n)
+        assert (one.entity_id, one.document_id, one.client_id) == (10 * id, 10 * id, f"client {id}")
+        assert Insert(documents[n]) in one.steps
+    assert [row for s in changes.steps if isinstance(s, InsertMany) for row in s.rows][-1] == (
+        documents[-1]
     )
 
 
