@@ -19,6 +19,7 @@ from loki_storage.errors import (
     StaleVersion,
 )
 from loki_storage.models import Chain, Document, DocumentTag
+from loki_storage.rows import Rows
 from loki_storage.rules import disposal
 from loki_storage.rules import documents as rules
 from loki_storage.rules.change import (
@@ -376,3 +377,8 @@ def test_entries_of_many_changes_are_those_of_each(
     ]
     if not required:
         assert [changes.of(n) for n in range(count)] == created
+
+
+def test_whether_the_text_is_claimed_is_told_of_each_document() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        rules.create_all(Rows.of(chain_of(1)), [True, False])
