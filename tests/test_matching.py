@@ -344,3 +344,9 @@ def test_query_stays_inside_its_tenant(drawn: Drawn) -> None:
 def test_query_without_tenant_reads_all(table: Rows) -> None:
     for kind in {type(record) for record in table}:
         assert ids(evaluate(Query(kind, None), table, members_in())) == ids(table)
+
+
+def test_tenant_is_a_name_whoever_spelled_it() -> None:
+    record = sample(Tag).evolve(tenant_id="".join(["al", "ice"]))
+    found = evaluate(Query(Tag, "alice"), [record], lambda condition: ())
+    assert found == [record]

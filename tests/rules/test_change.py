@@ -79,6 +79,8 @@ def test_edit_is_of_what_really_changes_and_fails_where_that_was_changed() -> No
 def test_change_is_told_by_names() -> None:
     with pytest.raises(TypeError):
         Change("seen", "tag", 1, "-", ())  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Changes("seen", [1], ["-"], ())  # type: ignore[call-arg]
 
 
 def test_who_acts_is_told_by_no_repr() -> None:
@@ -125,6 +127,17 @@ def test_entries_of_many_changes_are_those_of_each(retitled: list[bool], others:
     assert [row for s in changes.steps if isinstance(s, InsertMany) for row in s.rows][-1] == (
         documents[-1]
     )
+
+
+@pytest.mark.parametrize(("rows", "others"), [(1, ()), (2, ([],))])
+def test_many_changes_have_rows_and_other_steps_for_each(rows: int, others: Any) -> None:
+    tags, documents = ([sample(kind).evolve(id=id) for id in (1, 2)] for kind in (Tag, Document))
+    columns = [Rows.of(tags), Rows.of(documents[:rows])]
+    changes = Changes(
+        action="create", ids=[1, 2], client_ids=["a", "a"], rows=columns, others=others
+    )
+    with pytest.raises(ValueError, match="zip"):
+        audit_entries(changes, ids=[1, 2], tenant="t", actor=ALICE, now=MIDNIGHT)
 
 
 def test_limits_on_json_do_not_bind_what_tells_of_it() -> None:

@@ -51,6 +51,7 @@ def policy(**fields: object) -> RetentionPolicy:
         ("2024-01-31", 1, "months", "2024-02-29"),
         ("2025-08-31", 18, "months", "2027-02-28"),
         ("2025-12-15", 1, "months", "2026-01-15"),
+        ("2025-11-15", 1, "months", "2025-12-15"),
         ("2021-03-01", 5, "years", "2026-03-01"),
         ("2024-02-28", 1, "days", "2024-02-29"),
         ("2025-02-28", 1, "days", "2025-03-01"),
@@ -260,7 +261,9 @@ def test_members_are_not_archived_and_what_has_no_parts_is_deleted(action: str) 
             rules.check_policy(about(entity_type, action=action))
 
 
-@pytest.mark.parametrize("trigger", ["created", "updated", "superseded", "deleted", "signed", "z"])
+@pytest.mark.parametrize(
+    "trigger", ["created", "updated", "superseded", "deleted", "signed", "a", "z"]
+)
 def test_triggers_are_those_that_are_known_of_the_kind(trigger: str) -> None:
     rules.check_policy(about("document", trigger=trigger))
     refused = {
