@@ -62,6 +62,10 @@ def test_row_is_anonymous_if_nothing_is_left_in_it(kind: Kind) -> None:
         assert not anonymous(kind, **{JSON[kind]: told}).anonymized
 
 
+def test_document_may_be_deleted_and_anonymous() -> None:
+    assert anonymous(Document, deleted_at=MIDNIGHT).anonymized
+
+
 @pytest.mark.parametrize("proof", ["", "z"])
 def test_token_without_its_hash_proves_nothing(proof: str) -> None:
     assert not anonymous(Document, content_hash=proof).anonymized
