@@ -18,7 +18,7 @@ from loki_storage.models import (
 )
 from loki_storage.rules import archiving as rules
 from loki_storage.rules.change import Change, Edit, Removal, Step, edit
-from loki_storage.values import parse
+from loki_storage.values import LIMITS, parse
 from tests.strategies import sample
 
 STUB = sample(ArchivedDocument).evolve(id=1, tenant_id="t", client_id="a", bundle="old")
@@ -133,3 +133,18 @@ def test_stub_goes_with_the_last_row_and_what_was_told_stays() -> None:
     assert (list(left.steps), after) == ([Removal(STUB, {"bundle": "old"})], [])
     told: Any = parse(str(left.metadata))
     assert told["archived"][0] == {"kind": "documents", "op": "delete", "ids": [[1, 2]]}
+
+
+def test_limits_on_json_do_not_bind_what_is_told_of_the_archive() -> None:
+    longest = {"a": "x" * (LIMITS.json_bytes - 9)}
+    change = Change(
+        action="purge",
+        entity_type="document",
+        entity_id=1,
+        client_id="a",
+        steps=[Removal(ROWS[1])],
+        metadata=longest,
+    )
+    left, _ = rules.elsewhere(change, STUB, {(Document, 1): ROWS[1]})
+    told: Any = parse(str(left.metadata))
+    assert told["a"] == longest["a"]
