@@ -136,7 +136,7 @@ def test_stub_goes_with_the_last_row_and_what_was_told_stays() -> None:
 
 
 def test_limits_on_json_do_not_bind_what_is_told_of_the_archive() -> None:
-    longest = {"a": "x" * (LIMITS.json_bytes - 9)}
+    longest: Any = {"a": "x" * (LIMITS.json_bytes - 9)}
     change = Change(
         action="purge",
         entity_type="document",
