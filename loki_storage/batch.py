@@ -6,8 +6,9 @@ told. The repr of an operation names rows and fields, no values.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Any, Protocol
 
 import attrs
@@ -25,6 +26,7 @@ from loki_storage.rows import Rows
 __all__ = [
     "Batch",
     "Delete",
+    "DeleteMany",
     "Guarded",
     "Insert",
     "InsertMany",
@@ -34,6 +36,7 @@ __all__ = [
     "Require",
     "Update",
     "check",
+    "operations_of",
 ]
 
 _IMMUTABLE = frozenset({"id", "tenant_id"})
@@ -93,6 +96,14 @@ class Delete:
 
 
 @attrs.frozen
+class DeleteMany:
+    """A ``Delete`` of each of these rows, without a guard."""
+
+    kind: Kind
+    ids: Sequence[int]
+
+
+@attrs.frozen
 class Require:
     """Change nothing; the row must be there and have the guard's values."""
 
@@ -118,7 +129,16 @@ def _checked_guard(kind: Kind, guard: Mapping[str, object]) -> dict[str, object]
 
 Guarded = Update | Delete | Require
 Operation = Insert | Guarded
-Part = Operation | InsertMany
+Part = Operation | InsertMany | DeleteMany
+
+
+def operations_of(part: Part) -> list[Operation]:
+    """An operation for each row that a part is about."""
+    if isinstance(part, InsertMany):
+        return list(map(Insert, part.rows))
+    if isinstance(part, DeleteMany):
+        return [Delete(part.kind, id) for id in part.ids]
+    return [part]
 
 
 def _parts(parts: Iterable[Part]) -> tuple[Part, ...]:
@@ -131,30 +151,29 @@ class Batch:
 
     ``operations`` are what there is to do, one by one. A backend for many rows reads ``inserts``
     and ``guarded`` instead, which are the same: then the records of an ``InsertMany`` are not made.
+    ``guarded`` is ``singles`` with an operation for each row of ``removals``.
     """
 
     tenant: str
     parts: tuple[Part, ...] = attrs.field(alias="operations", converter=_parts)
 
     def __attrs_post_init__(self) -> None:
-        inserts, ids = self.inserts, {kind: set(rows.ids) for kind, rows in self.inserts.items()}
-        named = {(operation.kind, operation.id) for operation in self.guarded}
-        if (
-            len(named) < len(self.guarded)
-            or any(len(ids[kind]) < len(rows) for kind, rows in inserts.items())
-            or any(id in ids.get(kind, ()) for kind, id in named)
-        ):
+        named = defaultdict[Kind, list[int]](list)
+        for operation in self.singles:
+            named[operation.kind].append(operation.id)
+        for kind, ids in self.removals.items():
+            named[kind] += ids
+        for kind, rows in self.inserts.items():
+            named[kind] += rows.ids
+        if any(len(set(ids)) < len(ids) for ids in named.values()):
             raise InvalidValue("batch", "names a row more than once")
-        if any(rows.tenants != {self.tenant} for rows in inserts.values()):
+        if any(rows.tenants != {self.tenant} for rows in self.inserts.values()):
             raise InvalidValue("tenant_id", "is not the batch's tenant")
 
     @cached_property
     def operations(self) -> tuple[Operation, ...]:
         """One operation per row, in the order in which they were given."""
-        found: list[Operation] = []
-        for part in self.parts:
-            found += map(Insert, part.rows) if isinstance(part, InsertMany) else (part,)
-        return tuple(found)
+        return tuple(chain.from_iterable(map(operations_of, self.parts)))
 
     @cached_property
     def inserts(self) -> Mapping[Kind, Rows[Any]]:
@@ -170,7 +189,23 @@ class Batch:
     @cached_property
     def guarded(self) -> tuple[Guarded, ...]:
         """What is asked of rows that are there, and done to them."""
-        return tuple(part for part in self.parts if not isinstance(part, Insert | InsertMany))
+        many = (DeleteMany(kind, ids) for kind, ids in self.removals.items())
+        return (*self.singles, *chain.from_iterable(map(operations_of, many)))  # type: ignore[arg-type]
+
+    @cached_property
+    def singles(self) -> tuple[Guarded, ...]:
+        """Those of ``guarded`` that were given one by one."""
+        many = Insert | InsertMany | DeleteMany
+        return tuple(part for part in self.parts if not isinstance(part, many))
+
+    @cached_property
+    def removals(self) -> Mapping[Kind, list[int]]:
+        """The ids of the others: of each kind the rows that go, whatever is in them."""
+        found = defaultdict[Kind, list[int]](list)
+        for part in self.parts:
+            if isinstance(part, DeleteMany) and part.ids:
+                found[part.kind] += part.ids
+        return dict(found)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Batch):

@@ -144,6 +144,7 @@ def _at_least(count: int, most: float) -> str:
 def _batch(batch: Batch) -> str:
     """How many operations on which tables; what goes as columns stays columns."""
     counts = Counter({f"insert {kind.table}": len(rows) for kind, rows in batch.inserts.items()})
-    counts.update(f"{type(each).__name__.lower()} {each.kind.table}" for each in batch.guarded)
+    counts.update({f"delete {kind.table}": len(ids) for kind, ids in batch.removals.items()})
+    counts.update(f"{type(each).__name__.lower()} {each.kind.table}" for each in batch.singles)
     told = ", ".join(f"{count} {what}" for what, count in counts.items())
     return f"commit {told}"

@@ -15,6 +15,7 @@ import attrs
 
 from loki_storage.batch import (
     Delete,
+    DeleteMany,
     Insert,
     InsertMany,
     Operation,
@@ -22,6 +23,7 @@ from loki_storage.batch import (
     Require,
     Update,
     holds,
+    operations_of,
 )
 from loki_storage.conditions import fold, walk
 from loki_storage.errors import InvalidValue, StaleWrite
@@ -29,23 +31,24 @@ from loki_storage.matching import Members, matcher, position, window
 from loki_storage.models import Kind, Record
 from loki_storage.query import MAXIMUM_WINDOW, And, Condition, In, InQuery, Not, Or, Query
 from loki_storage.rows import Rows
-from loki_storage.rules.change import Change, Changes, Edit, Removal
+from loki_storage.rules.change import Change, Changes, Edit, Removal, removal
 
 __all__ = ["Pending", "kinds_of", "merged"]
 
 Key = tuple[Kind, int]
+Packed = InsertMany | DeleteMany
 
 
 class Pending:
     """The buffered operations of a session, one per row, and each row as the session sees it.
 
-    Rows that come as columns stay so until somebody reads their kind or changes one of it.
+    Rows that come or go by the many stay so until somebody reads their kind or changes one of it.
     """
 
     def __init__(self) -> None:
         self._operations: dict[Key, Operation] = {}
         self._edited: dict[Key, Record] = {}
-        self._packed: dict[Kind, list[Rows[Any]]] = {}
+        self._packed: dict[Kind, list[Packed]] = {}
         self._kinds: set[Kind] = set()
         self._undo: list[Callable[[], None]] = []
 
@@ -56,7 +59,7 @@ class Pending:
         """The same, to go on with by itself."""
         copy = type(self)()
         copy._operations, copy._edited = dict(self._operations), dict(self._edited)
-        copy._packed = {kind: list(rows) for kind, rows in self._packed.items()}
+        copy._packed = {kind: list(packed) for kind, packed in self._packed.items()}
         copy._kinds = set(self._kinds)
         return copy
 
@@ -66,12 +69,12 @@ class Pending:
 
     def parts(self) -> list[Part]:
         """What to commit."""
-        packed = chain.from_iterable(self._packed.values())
-        return [*self._operations.values(), *map(InsertMany, packed)]
+        return [*self._operations.values(), *chain.from_iterable(self._packed.values())]
 
     def names(self, kind: Kind, id: int) -> bool:
         """Whether an operation is about this row, other than one of many insertions."""
-        return (kind, id) in self._operations
+        gone = (each.ids for each in self._packed.get(kind, ()) if isinstance(each, DeleteMany))
+        return (kind, id) in self._operations or any(id in ids for ids in gone)
 
     def views(self, kind: Kind) -> dict[int, Record | None]:
         """The written rows of a kind as the session sees them, by id; None: gone."""
@@ -91,21 +94,22 @@ class Pending:
                     self.insert(step.record)
                 elif isinstance(step, InsertMany):
                     self.insert_many(step.rows)
+                elif isinstance(step, DeleteMany):
+                    others += self._removed(step)
                 else:
                     others.append(step)
             for step in others:
-                if not isinstance(step, Removal) or not self._took(step):
-                    self._fold(step)
+                self._fold(step)
 
-    def _took(self, step: Removal) -> bool:
-        """Remove a row that the session has not touched: nearly all, when retention runs."""
-        key = _key(step)
-        if key in self._operations or key[0] in self._packed:
-            return False
-        self._operations[key] = Delete(*key, step.guard)
-        self._kinds.add(key[0])
-        self._undo.append(partial(self._put_back, key, None, None))
-        return True
+    def _removed(self, many: DeleteMany) -> Iterable[Removal]:
+        """Buffer them as they are; where the session has touched such rows, one by one."""
+        kind, ids = many.kind, many.ids
+        touched = any(isinstance(packed, InsertMany) for packed in self._packed.get(kind, ()))
+        if touched or not self._operations.keys().isdisjoint((kind, id) for id in ids):
+            return map(partial(removal, kind), ids)
+        if ids:
+            self._pack(kind, many)
+        return ()
 
     def insert(self, record: Record) -> None:
         """Buffer a new record."""
@@ -119,9 +123,12 @@ class Pending:
     def insert_many(self, rows: Rows[Any]) -> None:
         """Buffer new rows as they are; that their ids are new is for the batch to check."""
         if rows:
-            self._packed.setdefault(rows.kind, []).append(rows)
-            self._kinds.add(rows.kind)
-            self._undo.append(partial(self._take_back, rows))
+            self._pack(rows.kind, InsertMany(rows))
+
+    def _pack(self, kind: Kind, packed: "Packed") -> None:
+        self._packed.setdefault(kind, []).append(packed)
+        self._kinds.add(kind)
+        self._undo.append(partial(self._take_back, kind, packed))
 
     @contextmanager
     def as_one(self) -> Iterator[None]:
@@ -144,21 +151,22 @@ class Pending:
         if edited is not None:
             self._edited[key] = edited
 
-    def _take_back(self, rows: Rows[Any]) -> None:
+    def _take_back(self, kind: Kind, packed: "Packed") -> None:
         """Forget the rows that were buffered last, whether they are still packed or not."""
-        if self._packed.get(rows.kind):
-            self._packed[rows.kind].pop()
+        if self._packed.get(kind):
+            self._packed[kind].pop()
         else:
-            for id in rows.ids:
-                self._put_back((rows.kind, id), None, None)
+            for id in packed.rows.ids if isinstance(packed, InsertMany) else packed.ids:
+                self._put_back((kind, id), None, None)
 
     def _unpack(self, kind: Kind) -> None:
-        """From now on the rows of this kind are records with an operation each."""
-        for rows in self._packed.pop(kind, ()):
-            inserts = {(kind, record.id): Insert(record) for record in rows}
-            if len(inserts) < len(rows) or not self._operations.keys().isdisjoint(inserts):
+        """From now on the rows of this kind have an operation each, new ones with their record."""
+        for packed in self._packed.pop(kind, ()):
+            many = operations_of(packed)
+            operations = {(kind, operation.id): operation for operation in many}
+            if len(operations) < len(many) or not self._operations.keys().isdisjoint(operations):
                 raise _named_twice()
-            self._operations.update(inserts)
+            self._operations.update(operations)
 
     def _view(self, key: Key) -> Record | None:
         operation = self._operations[key]

@@ -12,6 +12,7 @@ from loki_storage import Session, Storage
 from loki_storage.batch import (
     Batch,
     Delete,
+    DeleteMany,
     Insert,
     InsertMany,
     Operation,
@@ -22,7 +23,7 @@ from loki_storage.batch import (
 )
 from loki_storage.errors import InvalidValue, StaleWrite
 from loki_storage.matching import evaluate
-from loki_storage.models import KINDS, Document, Kind, Record, Tag, Validation
+from loki_storage.models import KINDS, Chain, Document, Kind, Record, Tag, Validation
 from loki_storage.overlay import Pending, kinds_of, merged
 from loki_storage.protocol import Count, Max, Reader
 from loki_storage.query import MAXIMUM_WINDOW, Condition, InQuery, Not, Order, Query, equals
@@ -256,6 +257,64 @@ def test_row_that_the_session_removed_fails_every_guard(step: Step) -> None:
     with pytest.raises(StaleWrite) as caught:
         pending.add(change(step))
     assert (caught.value.kind, caught.value.id) == ("tags", 1)
+
+
+# --- Rows that go by the many ----------------------------------------------------------------
+
+
+MANY = DeleteMany(Tag, [1, 2])
+
+
+def test_many_that_go_are_committed_as_they_came() -> None:
+    pending = Pending()
+    pending.add(change(MANY, Removal(sample(Document))))
+    pending.add(change(DeleteMany(Tag, [3]), DeleteMany(Chain, [])))
+    assert pending.parts() == [Delete(Document, sample(Document).id), MANY, DeleteMany(Tag, [3])]
+    assert [pending.names(Tag, id) for id in (2, 4)] == [True, False]
+
+
+def test_read_of_the_kind_does_not_see_them() -> None:
+    pending = Pending()
+    pending.add(change(MANY))
+    stored: dict[tuple[Kind, int], Record] = {(Tag, n): new_tag(n) for n in (1, 2, 3)}
+    found = session_view(stored, pending).select(Query(Tag, TENANT))
+    assert list(found) == [new_tag(3)]
+    assert pending.parts() == [Delete(Tag, 1), Delete(Tag, 2)]
+
+
+def test_what_the_session_wrote_before_is_folded_one_by_one() -> None:
+    assert folded(Insert(TAG), MANY) == [Delete(Tag, 2)]
+    assert folded(new_tags(1, 2), MANY) == []
+    assert folded(Edit(TAG, {"name": "b"}, {"name": "a1"}), MANY) == [
+        Delete(Tag, 1, {"name": "a1"}),
+        Delete(Tag, 2),
+    ]
+    with pytest.raises(StaleWrite):
+        folded(Removal(TAG), MANY)
+
+
+@pytest.mark.parametrize("step", [Edit(TAG, {}), Removal(TAG), Require(Tag, 1)])
+def test_one_of_many_that_went_fails_every_guard(step: Step) -> None:
+    pending = Pending()
+    pending.add(change(MANY))
+    with pytest.raises(StaleWrite):
+        pending.add(change(step))
+    assert {each.id for each in operations(pending)} == {1, 2}
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_many_of_a_change_that_fails_stay(read: bool) -> None:
+    pending = Pending()
+    pending.add(change(MANY))
+    if read:
+        pending.views(Tag)
+    with pytest.raises(StaleWrite):
+        pending.add(change(DeleteMany(Tag, [5]), *UNFIT))
+    assert {each.id for each in operations(pending)} == {1, 2}
+
+
+def operations(pending: Pending) -> Sequence[Operation]:
+    return Batch(TENANT, pending.parts()).operations
 
 
 # --- Rows that come as columns ---------------------------------------------------------------

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loki_storage.batch import Batch, Delete, Insert, InsertMany, Part, Require
+from loki_storage.batch import Batch, Delete, DeleteMany, Insert, InsertMany, Part, Require
 from loki_storage.errors import InvalidValue
-from loki_storage.models import Kind, Tag
+from loki_storage.models import Chain, Kind, Tag
 from loki_storage.rows import Combination, Rows
 from loki_storage.values import Json
 from tests.strategies import MIDNIGHT, kinds, sample, tables
@@ -157,6 +157,10 @@ TWICE: list[list[Part]] = [
     [InsertMany(new_tags(1, 2)), InsertMany(new_tags(2, 3))],
     [InsertMany(new_tags(1, 2)), Insert(new_tags(2)[0])],
     [InsertMany(new_tags(1, 2)), Delete(Tag, 2)],
+    [InsertMany(new_tags(1, 2)), DeleteMany(Tag, [2])],
+    [DeleteMany(Tag, [1, 1])],
+    [DeleteMany(Tag, [1]), DeleteMany(Tag, [2, 1])],
+    [DeleteMany(Tag, [1]), Require(Tag, 1)],
 ]
 
 
@@ -176,6 +180,16 @@ def test_batch_takes_rows_of_its_own_tenant_only() -> None:
 def test_no_rows_are_no_operation() -> None:
     batch = Batch("a", [InsertMany(new_tags())])
     assert (batch.operations, batch.inserts, batch.guarded) == ((), {}, ())
+
+
+def test_many_deletes_are_the_deletes_one_by_one() -> None:
+    one, guarded = Delete(Chain, 7), Delete(Tag, 4, {"name": "a"})
+    batch = Batch("a", [DeleteMany(Tag, [3, 1]), one, guarded, DeleteMany(Tag, (2,))])
+    assert batch.operations == (Delete(Tag, 3), Delete(Tag, 1), one, guarded, Delete(Tag, 2))
+    assert (batch.singles, batch.removals) == ((one, guarded), {Tag: [3, 1, 2]})
+    assert batch.guarded == (one, guarded, *(Delete(Tag, id) for id in (3, 1, 2)))
+    assert batch == Batch("a", batch.operations)
+    assert Batch("a", [DeleteMany(Tag, [])]).operations == ()
 
 
 @pytest.fixture

@@ -116,7 +116,7 @@ class PostgresqlBackend(SqlBackend):
 
     def _unpack(self, batch: Batch) -> None:
         """Make plain the texts that guards are about: SQL cannot compare them else."""
-        for operation in batch.guarded:
+        for operation in batch.singles:
             table = operation.kind.table
             for field in (f for f in operation.guard if packable(table, f)):
                 (beside,) = packed_columns(table, [field])

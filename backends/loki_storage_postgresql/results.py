@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from loki_storage.batch import Guarded
 from loki_storage.rows import Rows
 from loki_storage_sql.connections import Connection
 from loki_storage_sql.dialect import Dialect
@@ -65,9 +64,12 @@ class Results(ResultWriter):
         self._stored.update(findings)
 
     def change(
-        self, connection: Connection, tenant: str, group: Group, operations: Sequence[Guarded]
+        self, connection: Connection, tenant: str, group: Group, operations: Sequence[Any]
     ) -> None:
         """Check, update or remove results, in a transaction that has locked them."""
+        if group.is_by_id:
+            self.delete_all(connection, tenant, operations)
+            return
         operate: Any = {
             Stage.REQUIRE: self.require,
             Stage.DELETE: self.delete,

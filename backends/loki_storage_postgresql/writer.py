@@ -12,7 +12,7 @@ import attrs
 import orjson
 import sqlalchemy as sa
 
-from loki_storage.batch import Batch, Guarded, Update
+from loki_storage.batch import Batch, Update
 from loki_storage.errors import StaleWrite
 from loki_storage.models import Kind, ValidationResult
 from loki_storage.rows import Rows
@@ -72,7 +72,7 @@ class Work:
     tenant: str
     changes: list[Step]
     inserts: list[Step | Bulk]
-    results: list[tuple[Group, list[Guarded]]]
+    results: list[tuple[Group, list[Any]]]
     findings: Mapping[Content, int]
     """Findings that are stored afterwards."""
     split: bool
@@ -113,7 +113,7 @@ class WorkWriter:
                 made = self._insert(connection, made, group.kind, given, copies)
             elif group.kind is ValidationResult and group.stage is not Stage.REQUIRE:
                 made.results.append((group, given))
-                made.changes.append(self._lock_results(given))
+                made.changes.append(self._lock_results(_ids(group, given)))
             elif group.kind is ValidationResult:
                 made.results.append((group, given))
             else:
@@ -213,13 +213,13 @@ class WorkWriter:
         table = self._results.finding_table
         return _step(Verb.IGNORE, table, tuple(columns), columns, {}, copy=False)
 
-    def _change(self, group: Group, operations: Sequence[Guarded]) -> Iterable[Step]:
+    def _change(self, group: Group, operations: Sequence[Any]) -> Iterable[Step]:
         writer, guard = self._writers[group.kind], group.guard
         lock, verb = _VERBS[group.stage]
         olds = {
             f"old_{f}": [writer.encoded(f, each.guard[f]) for each in operations] for f in guard
         }
-        ids = {"id": [operation.id for operation in operations]}
+        ids = {"id": _ids(group, operations)}
         yield _guarded(lock, writer.table, (), guard, {**ids, **olds})
         if verb is not None:
             news = {
@@ -228,9 +228,12 @@ class WorkWriter:
             }
             yield _guarded(verb, writer.table, group.fields, (), {**ids, **news})
 
-    def _lock_results(self, operations: Sequence[Guarded]) -> Step:
-        ids = {"id": [operation.id for operation in operations]}
-        return _guarded(Verb.TAKE, self._results.table, (), (), ids)
+    def _lock_results(self, ids: Sequence[int]) -> Step:
+        return _guarded(Verb.TAKE, self._results.table, (), (), {"id": ids})
+
+
+def _ids(group: Group, operations: Sequence[Any]) -> Sequence[int]:
+    return operations if group.is_by_id else [operation.id for operation in operations]
 
 
 def _step(
@@ -291,7 +294,7 @@ def _made(part: Part, same: Mapping[str, Any], columns: Mapping[str, Sequence[An
 
 def _changes_twice(batch: Batch, groups: Sequence[tuple[Group, Any]]) -> bool:
     changed = sum(len(given) for group, given in groups if group.stage is not Stage.INSERT)
-    return changed > len(batch.guarded)
+    return changed > len(batch.singles) + sum(map(len, batch.removals.values()))
 
 
 def _moves_references(groups: Sequence[tuple[Group, Any]]) -> bool:

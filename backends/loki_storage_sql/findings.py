@@ -88,11 +88,13 @@ class ResultWriter(RowWriter):
     def delete(
         self, connection: Connection, tenant: str, deletes: Sequence[Delete], guard: Fields
     ) -> None:
-        if guard:
-            self.require(connection, tenant, deletes, guard)
-        before = self._findings_of(connection, tenant, deletes)
-        super().delete(connection, tenant, deletes, ())
-        self._drop_orphans(connection, tenant, before)
+        self.require(connection, tenant, deletes, guard)
+        self.delete_all(connection, tenant, [delete.id for delete in deletes])
+
+    def delete_all(self, connection: Connection, tenant: str, ids: Sequence[int]) -> None:
+        found = self._execute(connection, self._texts.select_finding_ids, tenant, ids).fetchall()
+        super().delete_all(connection, tenant, ids)
+        self._drop_orphans(connection, tenant, {id for (id,) in found})
 
     def _update_findings(
         self, connection: Connection, tenant: str, updates: Sequence[Update]
@@ -109,7 +111,7 @@ class ResultWriter(RowWriter):
         for row, id in zip(values, ids, strict=True):
             row["new_finding_id"] = id
         self.run(connection, text, names, values)
-        self._drop_orphans(connection, tenant, before)
+        self._drop_orphans(connection, tenant, {finding[0] for finding in before.values()})
 
     def _finding_ids(self, connection: Connection, rows: Rows[Any]) -> list[int]:
         """The finding of each row, stored where it may not be there."""
@@ -164,19 +166,16 @@ class ResultWriter(RowWriter):
         return self._key
 
     def _findings_of(
-        self, connection: Connection, tenant: str, operations: Iterable[Update | Delete]
+        self, connection: Connection, tenant: str, operations: Iterable[Update]
     ) -> dict[int, Finding]:
         """The finding of each result that is there."""
         ids = [operation.id for operation in operations]
         cursor = self._execute(connection, self._texts.select_findings, tenant, ids)
         return {id: tuple(finding) for id, *finding in cursor.fetchall()}
 
-    def _drop_orphans(
-        self, connection: Connection, tenant: str, before: dict[int, Finding]
-    ) -> None:
-        ids = sorted({finding[0] for finding in before.values()})
+    def _drop_orphans(self, connection: Connection, tenant: str, findings: set[int]) -> None:
         self.forget()
-        self._execute(connection, self._texts.delete_orphans, tenant, ids)
+        self._execute(connection, self._texts.delete_orphans, tenant, sorted(findings))
 
     def _execute(
         self, connection: Connection, text: tuple[str, list[str]], tenant: str, ids: Sequence[int]
@@ -191,6 +190,7 @@ class _Texts:
 
     insert_findings: str
     select_findings: tuple[str, list[str]]
+    select_finding_ids: tuple[str, list[str]]
     delete_orphans: tuple[str, list[str]]
     select_key: str
 
@@ -213,6 +213,7 @@ def _texts(dialect: Dialect) -> _Texts:
             select.select_from(results.join(findings, same)).where(*among_ids(dialect, results)),
             dialect,
         ),
+        text_of(sa.select(results.c.finding_id).where(*among_ids(dialect, results)), dialect),
         text_of(findings.delete().where(*among_ids(dialect, findings), unused), dialect),
         text_of(sa.select(settings.c.value).where(settings.c.name == name), dialect)[0],
     )

@@ -77,14 +77,12 @@ class RowWriter:
     def delete(
         self, connection: Connection, tenant: str, deletes: Sequence[Delete], guard: Fields
     ) -> None:
-        """Deletes under guards on the same fields."""
-        if not guard:
-            self._delete_all(connection, tenant, [delete.id for delete in deletes])
-            return
+        """Deletes under guards on the same fields, at least one."""
         text, names = delete_text(self.dialect, self.table, guard)
         self.run(connection, text, names, [self.values(tenant, delete) for delete in deletes])
 
-    def _delete_all(self, connection: Connection, tenant: str, ids: Sequence[int]) -> None:
+    def delete_all(self, connection: Connection, tenant: str, ids: Sequence[int]) -> None:
+        """Delete these rows, whatever is in them."""
         text, names = delete_many_text(self.dialect, self.table)
         values = {"tenant": tenant, "ids": self.dialect.list_encoder(ID)(ids)}
         cursor = connection.execute(text, [values[name] for name in names])

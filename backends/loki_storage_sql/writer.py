@@ -45,9 +45,14 @@ class Group(NamedTuple):
     def kind(self) -> Kind:
         return _KINDS[abs(self.rank)]
 
+    @property
+    def is_by_id(self) -> bool:
+        """Whether all that its operations say is which rows go."""
+        return self.stage is Stage.DELETE and not self.guard
+
 
 Plan = list[tuple[Group, Any]]
-"""Each group with its operations, an insertion with its ``Rows``."""
+"""Each group with its operations; insertions as ``Rows``, deletes without a guard as ids."""
 _KINDS = list(KINDS.values())
 _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 
@@ -55,9 +60,12 @@ _RANK = {kind: rank for rank, kind in enumerate(_KINDS)}
 def plan(batch: Batch) -> Plan:
     """The batch's operations in groups, in the order in which they run."""
     groups: defaultdict[Group, list[Any]] = defaultdict(list)
-    for operation in batch.guarded:
+    for operation in batch.singles:
         for part in _parts(operation):
-            groups[_group(part)].append(part)
+            group = _group(part)
+            groups[group].append(part.id if group.is_by_id else part)
+    for kind, ids in batch.removals.items():
+        groups[Group(Stage.DELETE, -_RANK[kind])] += ids
     inserts = {Group(Stage.INSERT, _RANK[k]): rows for k, rows in batch.inserts.items()}
     return sorted({**groups, **inserts}.items(), key=itemgetter(0))
 
@@ -140,6 +148,8 @@ class Writer:
             match group.stage:
                 case Stage.REQUIRE:
                     writer.require(connection, tenant, operations, group.guard)
+                case Stage.DELETE if group.is_by_id:
+                    writer.delete_all(connection, tenant, operations)
                 case Stage.DELETE:
                     writer.delete(connection, tenant, operations, group.guard)
                 case Stage.RELEASE | Stage.UPDATE:

@@ -5,11 +5,13 @@ retention does to a document in the archive is done to its rows there, and to it
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import attrs
 
-from loki_storage.batch import Insert
+from loki_storage.batch import DeleteMany, Insert
 from loki_storage.enums import AuditAction, EntityType
 from loki_storage.models import (
     ArchivedDocument,
@@ -23,7 +25,7 @@ from loki_storage.models import (
     Validation,
     ValidationResult,
 )
-from loki_storage.rules.change import Change, Edit, Removal, Step, edit, ranges
+from loki_storage.rules.change import Change, Edit, Removal, Step, edit, ranges, removal
 from loki_storage.values import JsonText, JsonValue, canonical, parse
 
 __all__ = ["ARCHIVED", "CLAIMS", "Key", "archive", "elsewhere", "members_of", "moved", "unarchive"]
@@ -55,12 +57,13 @@ def members_of(records: Iterable[Record]) -> dict[str, JsonValue]:
 
 def archive(stub: ArchivedDocument, records: Sequence[Record], metadata: JsonValue) -> Change:
     """A whole record set leaves its stub; these are all of its rows, as its bundle has them."""
-    steps: list[Step] = [
-        Removal(record, {name: record.stored(name) for name in _GUARDS.get(type(record), ())})
-        for kind in reversed(ARCHIVED)
-        for record in records
-        if type(record) is kind
-    ]
+    steps: list[Step] = []
+    for kind in reversed(ARCHIVED):
+        mine, guard = [record for record in records if type(record) is kind], _GUARDS.get(kind)
+        if guard is None:
+            steps.append(DeleteMany(kind, [record.id for record in mine]))
+        else:
+            steps += [Removal(each, {name: each.stored(name) for name in guard}) for each in mine]
     return _change(AuditAction.ARCHIVE, stub, [*steps, Insert(stub)], metadata)
 
 
@@ -78,7 +81,7 @@ def elsewhere(
     Without any the stub goes; otherwise the caller adds where they are now.
     """
     after, here, told = dict(rows), list[Step](), list[tuple[str, Key]]()
-    for step in change.steps:
+    for step in chain.from_iterable(map(_one_by_one, change.steps)):
         if not isinstance(step, Edit | Removal) or _key(step.before) not in rows:
             here.append(step)
             continue
@@ -91,6 +94,11 @@ def elsewhere(
     if not after:
         here.append(_gone(stub))
     return attrs.evolve(change, steps=here, metadata=_told(change, told)), list(after.values())
+
+
+def _one_by_one(step: Step) -> Iterable[Step]:
+    """A bundle is written anew row by row."""
+    return map(partial(removal, step.kind), step.ids) if isinstance(step, DeleteMany) else (step,)
 
 
 def _key(record: Record) -> Key:

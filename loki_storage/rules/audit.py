@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from loki_storage.batch import DeleteMany
 from loki_storage.enums import AuditAction, EntityType
 from loki_storage.models import AuditEntry
-from loki_storage.rules.change import NO_CLIENT, Change, Removal, ranges
+from loki_storage.rules.change import NO_CLIENT, Change, ranges
 from loki_storage.values import Integer, JsonValue
 
 __all__ = ["check_cleanup", "cleanup", "cleanup_limit", "event"]
@@ -66,7 +67,7 @@ def cleanup(entries: Sequence[AuditEntry], before: datetime) -> Change:
         entity_type=EntityType.AUDIT,
         entity_id=None,
         client_id=NO_CLIENT,
-        steps=[Removal(entry) for entry in entries],
+        steps=[DeleteMany(AuditEntry, ids)],
         metadata=told,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from loki_storage.batch import Insert, InsertMany, Require, Update
+from loki_storage.batch import DeleteMany, Insert, InsertMany, Require, Update
 from loki_storage.enums import ActorType, AuditAction, EntityType
 from loki_storage.models import (
     ArchivedDocument,
@@ -49,6 +49,7 @@ __all__ = [
     "guarded_edit",
     "ranges",
     "read_noted",
+    "removal",
     "told",
 ]
 
@@ -87,7 +88,14 @@ class Removal:
     guard: Mapping[str, object] = attrs.field(factory=dict)
 
 
-Step = Insert | InsertMany | Edit | Removal | Require
+Step = Insert | InsertMany | Edit | Removal | DeleteMany | Require
+
+
+def removal(kind: Kind, id: int) -> Removal:
+    """Remove a row of which nothing but its id was read: more is not needed, and costs."""
+    record = object.__new__(kind)
+    record.__dict__["id"] = id
+    return Removal(record)
 
 
 @attrs.frozen(kw_only=True)
@@ -282,12 +290,14 @@ def _told(steps: Sequence[Step]) -> tuple[list[str], list[JsonValue]]:
     fields: list[JsonValue] = []
     for step in steps:
         match step:
-            case InsertMany(many):
-                ids["insert", many.kind] += many.ids
+            case InsertMany(rows):
+                ids["insert", rows.kind] += rows.ids
             case Insert(record):
                 ids["insert", type(record)].append(record.id)
             case Removal(before):
                 ids["delete", type(before)].append(before.id)
+            case DeleteMany(kind, many):
+                ids["delete", kind] += many
             case Edit(before) if step.changes:
                 ids["update", type(before)].append(before.id)
                 if not before.internal:

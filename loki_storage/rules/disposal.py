@@ -3,9 +3,11 @@
 Both tell the audit which rows and fields they touched, and never what stood there.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from loki_storage.batch import DeleteMany
 from loki_storage.enums import AuditAction, EntityType
 from loki_storage.errors import IllegalTransition
 from loki_storage.models import (
@@ -19,7 +21,7 @@ from loki_storage.models import (
     Validation,
     ValidationResult,
 )
-from loki_storage.rules.change import Change, Edit, Removal, Step, edit
+from loki_storage.rules.change import Change, Edit, Removal, Step, edit, removal
 from loki_storage.rules.documents import content_hash
 from loki_storage.rules.retained import ANONYMIZED, placeholder, token_hash
 from loki_storage.values import JsonValue
@@ -32,7 +34,6 @@ __all__ = [
     "delete_set",
     "delete_validation",
     "purge",
-    "removal",
 ]
 
 Row = tuple[Kind, int]
@@ -57,14 +58,6 @@ _GUARDS: Mapping[Kind, tuple[str, ...]] = {
 """What must be as it was read: these change without the chain's revision (VER-10)."""
 
 
-def removal(row: Row, guard: Mapping[str, object] | None = None) -> Removal:
-    """Remove a row of which nothing but its id was read: more is not needed, and costs."""
-    kind, id = row
-    record = object.__new__(kind)
-    record.__dict__["id"] = id
-    return Removal(record, guard or {})
-
-
 def purge(chain: Chain, rows: Iterable[Row], *, expired: bool = False) -> Change:
     """Remove a soft-deleted or expired document whole, with all that hangs on it (DEL-6)."""
     if chain.live and not expired:
@@ -74,7 +67,10 @@ def purge(chain: Chain, rows: Iterable[Row], *, expired: bool = False) -> Change
 
 def delete_set(chain: Chain, rows: Iterable[Row], metadata: JsonValue) -> Change:
     """Remove a document with all that hangs on it; the entry is its tombstone (RET-5)."""
-    steps: list[Step] = [removal(row) for row in rows]
+    ids: defaultdict[Kind, list[int]] = defaultdict(list)
+    for kind, id in rows:
+        ids[kind].append(id)
+    steps: list[Step] = [DeleteMany(kind, mine) for kind, mine in ids.items()]
     steps.append(Removal(chain, {"revision": chain.revision}))
     return _change(AuditAction.PURGE, chain, steps, metadata)
 
@@ -87,9 +83,9 @@ def delete_validation(
     metadata: JsonValue,
 ) -> Change:
     """Remove a validation with its results; its corrections stay, without it."""
-    steps: list[Step] = [removal((ValidationResult, result)) for result in results]
+    steps: list[Step] = [DeleteMany(ValidationResult, [*results])]
     steps += [edit(correction, validation_id=None) for correction in corrections]
-    steps += [removal((Validation, id)), _revised(chain)]
+    steps += [removal(Validation, id), _revised(chain)]
     return _change(AuditAction.PURGE, chain, steps, metadata, EntityType.VALIDATION, id)
 
 
@@ -97,8 +93,8 @@ def delete_correction(
     chain: Chain, id: int, histories: Iterable[int], metadata: JsonValue
 ) -> Change:
     """Remove a correction with its history."""
-    steps: list[Step] = [removal((CorrectionHistory, history)) for history in histories]
-    steps += [removal((Correction, id)), _revised(chain)]
+    steps: list[Step] = [DeleteMany(CorrectionHistory, [*histories])]
+    steps += [removal(Correction, id), _revised(chain)]
     return _change(AuditAction.PURGE, chain, steps, metadata, EntityType.CORRECTION, id)
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loki_storage.batch import DeleteMany
 from loki_storage.errors import InvalidValue
 from loki_storage.models import AuditEntry
 from loki_storage.rules import audit as rules
-from loki_storage.rules.change import Removal
 from tests.strategies import MIDNIGHT, moments
 
 
@@ -56,7 +56,7 @@ def entry(id: int, **fields: Any) -> AuditEntry:
 def test_cleanup_tells_range_count_and_digest() -> None:
     entries = [entry(1), entry(2), entry(5)]
     change = rules.cleanup(entries, MIDNIGHT)
-    assert list(change.steps) == [Removal(each) for each in entries]
+    assert list(change.steps) == [DeleteMany(AuditEntry, [1, 2, 5])]
     told: Any = change.metadata
     assert told["count"] == 3
     assert told["ids"] == [[1, 2], [5, 5]]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loki_storage.batch import Insert, Require
+from loki_storage.batch import DeleteMany, Insert, Require
 from loki_storage.errors import (
     IllegalTransition,
     InvalidField,
@@ -244,9 +244,11 @@ def test_purge_takes_a_deleted_chain_only() -> None:
         disposal.purge(CHAIN.evolve(live=False), rows),
         disposal.purge(CHAIN, rows, expired=True),
     ):
-        removed = [step for step in change.steps if isinstance(step, Removal)]
-        assert [(type(step.before), step.before.id) for step in removed] == [*rows, (Chain, 1)]
-        assert removed[-1].guard == {"revision": 7}
+        *members, chain = change.steps
+        assert members == [DeleteMany(Document, [1, 2])]
+        assert isinstance(chain, Removal)
+        assert (type(chain.before), chain.before.id) == (Chain, 1)
+        assert chain.guard == {"revision": 7}
 
 
 @pytest.mark.parametrize("way", ["Raise", "", None, "replace", True])

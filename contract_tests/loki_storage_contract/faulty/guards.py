@@ -276,6 +276,20 @@ class ColumnsLoseTheirLastRow(Faulty):
         super().apply(only(batch, kept))
 
 
+@breaks("BAT-4")
+class GoesByTheManyUnasked(Faulty):
+    """Of rows that go by the many, those that are not there are passed over."""
+
+    def apply(self, batch: Batch) -> None:
+        gone = {
+            (kind, id)
+            for kind, ids in batch.removals.items()
+            for id in {*ids} - self.inner.get_many(kind, ids, batch.tenant).keys()
+        }
+        kept = (o for o in batch.operations if (o.kind, o.id) not in gone)
+        super().apply(only(batch, kept))
+
+
 @breaks("BAT-3", over=("memory", "sqlite"))
 class SplitsTheBatch(Faulty):
     """Each operation is a batch of its own, in the order given."""

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from loki_storage.batch import Batch, Delete, Insert, InsertMany, Operation, Require, Update
+from loki_storage.batch import (
+    Batch,
+    Delete,
+    DeleteMany,
+    Insert,
+    InsertMany,
+    Operation,
+    Part,
+    Require,
+    Update,
+)
 from loki_storage.errors import BrokenReference, Duplicate, InvalidValue, StaleWrite, StorageError
 from loki_storage.models import Chain, Document, DocumentTag, Record, RetentionState, Tag
 from loki_storage.rows import Rows
@@ -20,11 +30,11 @@ OURS, OTHERS = TENANTS
 EVERY_ERROR = (StaleWrite, Duplicate, BrokenReference)
 
 
-def apply(store: Store, *operations: Operation, tenant: str = OURS) -> None:
+def apply(store: Store, *operations: Part, tenant: str = OURS) -> None:
     store.backend.apply(Batch(tenant, operations))
 
 
-def refused(store: Store, error: type[StorageError], *operations: Operation, **options: str) -> Any:
+def refused(store: Store, error: type[StorageError], *operations: Part, **options: str) -> Any:
     """Apply a batch that must meet exactly this error, and change nothing."""
     found = unchanged(store, lambda: apply(store, *operations, **options), *EVERY_ERROR)
     assert type(found) is error
@@ -131,6 +141,22 @@ def rows_that_come_as_columns_are_rows(store: Store) -> None:
     new = sample(Tag, store.plan(Tag).id, name="new")
     taken = InsertMany(Rows.of([new, sample(Tag, store.plan(Tag).id, name="0")]))
     unchanged(store, lambda: store.backend.apply(Batch(OURS, [taken])), Duplicate)
+
+
+@proves("BAT-3", "BAT-4")
+def rows_go_by_the_many(store: Store) -> None:
+    """As one by one: all of them, or none where one is gone, or is referred to."""
+    tags = [store.new(Tag, name=f"{n}") for n in range(60)]
+    chain = store.new(Chain)
+    link = store.new(DocumentTag, document_id=chain.id, tag_id=tags[0].id)
+    ids = [tag.id for tag in tags]
+    refused(store, BrokenReference, DeleteMany(Tag, ids))
+    refused(store, StaleWrite, DeleteMany(Tag, [*ids[1:], 2**40]))
+    refused(store, StaleWrite, DeleteMany(Tag, ids[1:]), tenant=OTHERS)
+    apply(store, DeleteMany(Tag, ids[::-2]))
+    assert store.all(Tag) == tags[::2]
+    apply(store, DeleteMany(DocumentTag, [link.id]), DeleteMany(Tag, ids[::2]))
+    assert store.dump() == [chain]
 
 
 def in_any_order(store: Store, build: Callable[[], Sequence[Operation]]) -> None:

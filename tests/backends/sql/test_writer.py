@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import event, given, settings
 
-from loki_storage.batch import Batch, Delete, Insert, Operation, Require, Update
+from loki_storage.batch import Batch, Delete, DeleteMany, Insert, Operation, Part, Require, Update
 from loki_storage.errors import BrokenReference, Duplicate, StaleWrite, StorageError
 from loki_storage.memory import MemoryBackend
 from loki_storage.models import Chain, Correction, Document, Tag, Validation, ValidationResult
@@ -88,9 +88,9 @@ def test_batches_have_the_effect_that_the_law_says(
 # --- Groups and their order ----------------------------------------------------------------------
 
 
-def order_of(*operations: Operation) -> list[tuple[str, list[int]]]:
+def order_of(*operations: Part) -> list[tuple[str, list[int]]]:
     return [
-        (group.stage.name, [getattr(part, "id", 0) for part in parts])
+        (group.stage.name, list(parts) if group.is_by_id else [part.id for part in parts])
         for group, parts in plan(Batch("a", operations))
     ]
 
@@ -103,6 +103,15 @@ def test_groups_run_in_the_order_that_unique_keys_need() -> None:
         Delete(Document, 3),
         Require(Document, 2),
     ) == [("REQUIRE", [2]), ("DELETE", [3]), ("RELEASE", [4]), ("UPDATE", [5]), ("INSERT", [9])]
+
+
+def test_deletes_without_a_guard_are_one_group_however_they_were_given() -> None:
+    assert order_of(
+        Delete(Document, 3),
+        DeleteMany(Document, [5, 4]),
+        Delete(Document, 6, {"version": 1}),
+        DeleteMany(Document, [1]),
+    ) == [("DELETE", [3, 5, 4, 1]), ("DELETE", [6])]
 
 
 def test_parents_are_inserted_first_and_deleted_last() -> None:
