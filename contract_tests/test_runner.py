@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import pytest
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from loki_storage.memory import MemoryBackend
 from loki_storage.query import Query
@@ -31,7 +32,9 @@ from loki_storage_contract.deadlines import Hung
 from loki_storage_contract.faults import Proxy
 from loki_storage_contract.laws.clients import apply_in_turn
 from loki_storage_contract.references import memory_target, sqlite_target
-from loki_storage_contract.runner import Stores, checks_to_run
+from loki_storage_contract.registry import Check
+from loki_storage_contract.runner import Stores, checks_to_run, judge
+from loki_storage_contract.store import Store
 from loki_storage_contract.verdicts import Cell, Result, verdict_of
 
 SMOKE = PROFILES["smoke"]
@@ -188,6 +191,33 @@ def test_cells_add_up_over_checks() -> None:
     two = CheckResult(name="2", laws=(), outcome="passed", cells=(Cell("restore", "ok", 3, False),))
     result = Result(target="t", profile="ci", seed=0, checks=(one, two), verdicts={})
     assert result.cells == (Cell("restore", "ok", 5, True),)
+
+
+class Rare(RuleBasedStateMachine):
+    """Something happens only after so many examples."""
+
+    store: ClassVar[Store]
+    examples: ClassVar[int]
+    after: ClassVar[int]
+
+    @initialize()
+    def begin(self) -> None:
+        type(self).examples += 1
+
+    @rule()
+    def step(self) -> None:
+        if type(self).examples > self.after:
+            self.store.hit("step", "rare")
+
+
+@pytest.mark.parametrize(("after", "outcome"), [(25, "passed"), (10**6, "failed")])
+def test_machine_runs_again_until_all_has_happened_that_must(after: int, outcome: str) -> None:
+    machine = type("Rare", (Rare,), {"examples": 0, "after": after})
+    check = Check("rare", ("VER-1",), machine, {}, cells=frozenset({("step", "rare")}))
+    profile = attrs.evolve(SMOKE, thorough=True, shrink=False)
+    result = judge(memory_target(), check, profile)
+    assert result.outcome == outcome
+    assert result.failure is None or result.failure.error.endswith("never happened: step: rare")
 
 
 class Stuck(Proxy):

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import attrs
 import pytest
-from hypothesis import given, seed
+from hypothesis import given, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import loki_storage_contract.laws  # noqa: F401 - registers the checks
@@ -57,6 +57,8 @@ __all__ = [
 FAILURES = (Exception, pytest.fail.Exception, Hung)
 """What a check raises when it fails; the last two are no ``Exception``."""
 CLAIMS = ("durable", "processes")
+ROUNDS = 5
+"""How often a state machine runs at most, until all has happened that must."""
 LEAST_PATIENCE = 5.0
 """Seconds that an example may take even where others hung before it."""
 
@@ -311,17 +313,27 @@ class Trial:
                 self.cells = self._cells(store)
 
     def _run(self, store: Store) -> None:
-        check, settings = self.check, self.profile.settings(self.check.share)
-        begin_with = seed(self.profile.seed_of(check.name))
+        check, chosen = self.check, self.profile.settings(self.check.share)
+        begin = self.profile.seed_of(check.name)
         if isinstance(check.function, type):
-            bound = type(check.function.__name__, (check.function,), {"store": store})
-            run_state_machine_as_test(begin_with(self._counted(bound)), settings=settings)
+            self._run_machine(check.function, store, begin, chosen)
         elif check.drawn:
-            begin_with(settings(given(**check.drawn)(self._example(store))))()
+            seed(begin)(chosen(given(**check.drawn)(self._example(store))))()
         else:
             store.reset()
             self.examples = 1
             check.function(store)
+
+    def _run_machine(self, machine: type, store: Store, begin: int, chosen: settings) -> None:
+        """Again from another seed where something that must happen did not: that may be chance.
+
+        Which examples a seed stands for differs among versions of Hypothesis.
+        """
+        bound = self._counted(type(machine.__name__, (machine,), {"store": store}))
+        for number in range(ROUNDS):
+            run_state_machine_as_test(seed(begin + number)(bound), settings=chosen)
+            if not (self.profile.thorough and any(cell.missing for cell in self._cells(store))):
+                return
 
     def _counted(self, machine: type) -> type:
         """The machine, each of whose examples is counted."""
