@@ -29,12 +29,16 @@ STEPS = [
 
 @attrs.define
 class Entry:
-    """A document: its type, when its newest member came, when it was deleted."""
+    """A document: its type, when its newest member came, when it was deleted.
+
+    ``open``: it has a validation that goes on. Then each run looks at it again.
+    """
 
     type: str
     newest: datetime
     deleted: datetime | None = None
     anonymized: bool = False
+    open: bool = False
 
 
 @attrs.define
@@ -110,7 +114,7 @@ class RetentionMachine(RuleBasedStateMachine):
         if entry.deleted is None:
             with self._session() as session:
                 session.validations.create_validation(self._head(session, id), ["m"], CLIENT)
-            entry.newest, entry.anonymized = self.store.clock.now, False
+            entry.newest, entry.anonymized, entry.open = self.store.clock.now, False, True
 
     def _delete(self, data: st.DataObject) -> None:
         id, entry = self._any(data)
@@ -197,7 +201,9 @@ class RetentionMachine(RuleBasedStateMachine):
         planned = {item.id: item.action for _, item in plan.records() if item.action}
         assert planned == {id: fate for id, fate in expected.items() if fate}
         report = manager.run(plan)
-        assert report.affected == len(planned)
+        done = [id for id in planned if self.documents[id].anonymized]
+        again = [id for id in done if planned[id] == "anonymize"]
+        assert report.affected == len(planned) - len(again)
         for id, fate in expected.items():
             if fate == "delete":
                 del self.documents[id]
@@ -212,7 +218,7 @@ class RetentionMachine(RuleBasedStateMachine):
             for rule in self.policies.values()
             if rule.active and rule.kind == "maximum" and self._matches(rule, entry)
             if self._over(rule, entry)
-            if not (rule.action == "anonymize" and entry.anonymized)
+            if not (rule.action == "anonymize" and entry.anonymized and not entry.open)
         ]
         if not due or self._held(id, entry) or self._kept(entry):
             return None

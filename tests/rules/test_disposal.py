@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from loki_storage.batch import DeleteMany
 from loki_storage.enums import EntityType
 from loki_storage.models import (
     AuditEntry,
@@ -121,10 +122,12 @@ def test_nothing_to_anonymize_is_no_change() -> None:
     assert rules.anonymize(CHAIN, [once], [], None) is None
 
 
-def test_row_is_removed_by_its_id_under_a_guard() -> None:
-    for guard in (None, {"status": "pending"}):
-        step = rules.removal((Correction, 5), guard)
-        assert (type(step.before), step.before.id, step.guard) == (Correction, 5, guard or {})
+def test_who_anonymized_a_document_before_stays_told() -> None:
+    proof, other = of(AuditEntry, action="anonymize"), of(AuditEntry, action="create")
+    assert rules.anonymize(CHAIN, [proof], [], None) is None
+    change = rules.anonymize(CHAIN, [proof, other], ["a", "b"], None)
+    assert change is not None
+    assert [s.before for s in change.steps if isinstance(s, Edit)][:-1] == [other]
 
 
 def test_member_goes_with_what_hangs_on_it() -> None:
@@ -137,8 +140,9 @@ def test_member_goes_with_what_hangs_on_it() -> None:
         changes, (Validation, Correction), (ValidationResult, CorrectionHistory), strict=True
     ):
         chain_edit(change)
+        assert DeleteMany(hanging, [6, 7]) in change.steps
         gone = [(type(s.before), s.before.id) for s in change.steps if isinstance(s, Removal)]
-        assert gone == [(hanging, 6), (hanging, 7), (kind, 5)]
+        assert gone == [(kind, 5)]
         assert (change.entity_id, change.document_id) == (5, 1)
     assert [change.validation_id for change in changes] == [5, None]
     (loose,) = (s for s in changes[0].steps if isinstance(s, Edit) and s.before is correction)
