@@ -51,6 +51,15 @@ def raise_leases(
     connection: Connection, dialect: Dialect, schema: Schema, highest: dict[Kind, int]
 ) -> None:
     """Have no id given out again that is stored now."""
+    text, names = _raise_lease(dialect, schema)
+    for kind in KINDS.values():
+        if kind in highest:
+            values = {"kind": kind.table, "next_id": highest[kind] + 1}
+            connection.execute(text, [values[name] for name in names]).close()
+
+
+@cache
+def _raise_lease(dialect: Dialect, schema: Schema) -> tuple[str, list[str]]:
     leases = schema.id_leases
     insert = dialect.insert(leases).values(
         kind=sa.bindparam("kind"), next_id=sa.bindparam("next_id")
@@ -59,8 +68,4 @@ def raise_leases(
     upsert = insert.on_conflict_do_update(
         index_elements=["kind"], set_={"next_id": insert.excluded.next_id}, where=higher
     )
-    text, names = text_of(upsert, dialect)
-    for kind in KINDS.values():
-        if kind in highest:
-            values = {"kind": kind.table, "next_id": highest[kind] + 1}
-            connection.execute(text, [values[name] for name in names]).close()
+    return text_of(upsert, dialect)

@@ -1,5 +1,6 @@
 """Work in processes that fork from this one: what is imported here, each has at once."""
 
+import gc
 import multiprocessing
 import signal
 from collections import deque
@@ -73,6 +74,7 @@ def _start(program: Program) -> tuple[Connection, ForkProcess]:
 
 def _run(program: Program, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its processes by itself
+    gc.freeze()  # what was imported stays: to look through it again and again takes a tenth
     program(connection.send)
 
 
