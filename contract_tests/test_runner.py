@@ -94,9 +94,10 @@ def test_children_find_what_was_installed_after_others_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert in_processes(sqlite_target(), apply_in_turn, [[], []]) == [[], []]
-    (tmp_path / "installed_later.py").write_text("def program(backend, argument): return argument")
+    module = tmp_path / "installed_later.py"
+    module.write_text("def program(backend, argument): return argument")
     monkeypatch.syspath_prepend(tmp_path)
-    program = importlib.import_module("installed_later").program
+    program = importlib.import_module(module.stem).program
     assert in_processes(sqlite_target(), program, [1, 2]) == [1, 2]
 
 
