@@ -1,6 +1,6 @@
-"""What reading costs against SQLAlchemy's ORM doing the same on the same file: CPU time, ratios.
+"""What reading costs against SQLAlchemy's ORM doing the same on the same store: CPU time, ratios.
 
-python benchmarks/reads.py [documents] [--without-collector]        20,000 unless told
+python benchmarks/reads.py [documents] [--postgresql] [--without-collector]    20,000 unless told
 
 Both give whole documents with enums, aware times and JSON, a unit of work (a session) each. The
 garbage collector is on, as it is for users: what a reader leaves behind decides how often it runs.
@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -21,6 +22,8 @@ from measure import Ratio, compare, table
 from sqlalchemy import orm
 
 from loki_storage import DocumentType, Session, Storage, open_storage
+from tests.postgresql.installations import installations
+from tests.postgresql.servers import running
 
 GETS, PAGES, PAGE = 2_000, 40, 100
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,16 +32,24 @@ GET, STREAM = 0.2, 0.417
 
 
 class Moment(sa.types.TypeDecorator[datetime]):
-    """Microseconds since 1970 as an aware datetime."""
+    """An aware datetime; on SQLite, which has no such type, microseconds since 1970."""
 
-    impl = sa.BigInteger
+    impl = sa.DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: object) -> int | None:
-        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        stored = sa.BigInteger() if dialect.name == "sqlite" else sa.DateTime(timezone=True)
+        return dialect.type_descriptor(stored)
 
-    def process_result_value(self, value: int | None, dialect: object) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(microseconds=value)
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:
+        return (value - EPOCH) // timedelta(microseconds=1) if _counts(value, dialect) else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Any:
+        return EPOCH + timedelta(microseconds=value) if _counts(value, dialect) else value
+
+
+def _counts(value: Any, dialect: sa.Dialect) -> bool:
+    return value is not None and dialect.name == "sqlite"
 
 
 class Base(orm.DeclarativeBase):
@@ -97,6 +108,23 @@ def fill(path: Path, documents: int) -> None:
     connection.close()
 
 
+def fill_server(url: str, documents: int) -> None:
+    """The same through the SDK."""
+    given = [
+        {
+            "content": f"{n:08} {'x' * 391}",
+            "document_type": "email",
+            "client_id": f"client {n % 20}",
+            "title": f"Title {n}",
+            "language": "en",
+            "metadata": {"page": 1},
+        }
+        for n in range(documents)
+    ]
+    with open_storage(url, create=True) as storage, storage.session() as session:
+        session.documents.create_documents(given)
+
+
 Run = Callable[[], object]
 
 
@@ -143,8 +171,10 @@ class Ours:
 class Orm:
     """The same with SQLAlchemy's ORM."""
 
-    def __init__(self, path: Path, ids: list[int]) -> None:
-        self._sessions = orm.sessionmaker(sa.create_engine(f"sqlite:///{path}"))
+    def __init__(self, url: str, ids: list[int]) -> None:
+        made = sa.make_url(url)
+        driver = "postgresql+psycopg" if made.drivername == "postgresql" else made.drivername
+        self._sessions = orm.sessionmaker(sa.create_engine(made.set(drivername=driver)))
         self._ids = ids
 
     def get(self) -> Run:
@@ -191,10 +221,11 @@ class Orm:
             yield page
 
 
-def measured(path: Path, documents: int, collecting: bool) -> list[Ratio]:
-    ids = [Random(1).randint(1, documents) for _ in range(GETS)]
-    with open_storage(f"sqlite:///{path}") as storage:
-        ours, theirs = Ours(storage, ids), Orm(path, ids)
+def measured(url: str, documents: int, collecting: bool) -> list[Ratio]:
+    chance = Random(1)
+    ids = [chance.randint(1, documents) for _ in range(GETS)]
+    with open_storage(url) as storage:
+        ours, theirs = Ours(storage, ids), Orm(url, ids)
         for make in (ours.get, theirs.get, ours.stream, theirs.stream, ours.pages, theirs.pages):
             make()()  # statements are compiled once per process
         pairs: list[tuple[str, Callable[[], Run], Callable[[], Run], float | None]] = [
@@ -210,14 +241,26 @@ def measured(path: Path, documents: int, collecting: bool) -> list[Ratio]:
         ]
 
 
+@contextmanager
+def store(documents: int, server: bool) -> Iterator[str]:
+    """The URL of a filled store that goes afterwards."""
+    if server:
+        with running(installations()[0], {}) as started:
+            fill_server(started.url(), documents)
+            yield started.url()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "loki.db"
+            fill(path, documents)
+            yield f"sqlite:///{path}"
+
+
 def main() -> int:
     given = set(sys.argv[1:])
-    collecting = "--without-collector" not in given
-    documents = int((given - {"--without-collector"} or {"20000"}).pop())
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "loki.db"
-        fill(path, documents)
-        ratios = measured(path, documents, collecting)
+    server, collecting = "--postgresql" in given, "--without-collector" not in given
+    documents = int((given - {"--postgresql", "--without-collector"} or {"20000"}).pop())
+    with store(documents, server) as url:
+        ratios = measured(url, documents, collecting)
     print(f"{documents:,} documents; CPU time of ours / the ORM's")
     print(table(ratios))
     return 0 if all(ratio.passed for ratio in ratios) else 1
